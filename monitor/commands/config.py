@@ -1,0 +1,96 @@
+"""`config check` says what was understood and what it will cost; `config schema` prints what may be written."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+from monitor.config import Model, Objective, Settings, load
+from monitor.config.quantities import duration_text, size_text
+
+JOIN_ROW_BYTES: Final = 64
+JOIN_CLASS_BYTES: Final = 4
+"""The most a waiting prediction takes in the join table: 64 bytes for a binary model, 4 more a class for others (tests/bench/join)."""
+
+RATES: Final = (1.0, 10.0, 100.0)
+"""Predictions a second that are shown where no --rate is given."""
+
+
+@click.group()
+def command() -> None:
+    """Check a configuration, or print its schema."""
+
+
+@command.command()
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Configuration file.  [default: model-monitor.yaml]")
+@click.option("--rate", "rates", type=click.FloatRange(min=0, min_open=True), multiple=True, help="Predictions a second; may be repeated.")
+def check(path: Path | None, rates: tuple[float, ...]) -> None:
+    """Say what was understood, and what memory and log it takes; exit with 2 where it cannot be used."""
+    for line in _report(load(path, os.environ), rates or RATES):
+        click.echo(line)
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration file."""
+    click.echo(json.dumps(Settings.model_json_schema(), indent=2))
+
+
+def _report(settings: Settings, rates: tuple[float, ...]) -> Iterator[str]:
+    log, serving, exporter, join = settings.log, settings.serving, settings.exporter, settings.join
+    partitions = f"{log.partitions} partition{'' if log.partitions == 1 else 's'}"
+    models = f"models from {serving.repository}" if serving.repository else "no models: labels and predictions only"
+    yield f"log       {log.path}, {partitions}, at most {size_text(log.max_bytes)} and {duration_text(log.retention)}"
+    yield f"state     {settings.state.path}"
+    yield f"serving   http://{serving.host}:{serving.port}, {models}"
+    yield f"exporter  http://{exporter.host}:{exporter.port}, at most {exporter.max_series_per_model:,} series a model"
+    yield f"clock     {settings.clock}"
+    yield f"join      labels up to {duration_text(join.early)} early, events up to {duration_text(log.out_of_order)} out of order"
+    for model in settings.models:
+        yield ""
+        yield from _model(settings, model)
+        yield from _memory(settings, model, rates)
+
+
+def _model(settings: Settings, model: Model) -> Iterator[str]:
+    labels = model.labels
+    decision = f", {model.positive_class} from {model.threshold:g}" if model.positive_class else ""
+    mature = "as learned" if labels.mature_after is None else f"after {duration_text(labels.mature_after)}"
+    yield f"model {model.name}: {model.task}, {' | '.join(model.classes)}{decision}"
+    yield "  windows     " + ", ".join(f"{window.text} in steps of {duration_text(window.step_ms)}" for window in model.windows)
+    yield f"  labels      within {duration_text(labels.horizon)}, {labels.policy}, {labels.corrections}"
+    yield f"  maturity    {mature}, {labels.min_maturity:.0%} for a verdict"
+    yield f"  reference   {model.reference or 'none: no drift and no estimates'}"
+    yield f"  features    {', '.join(f'{name} {kind}' for name, kind in model.features.items()) or 'as the reference has them'}"
+    if model.segments:
+        yield "  segments    " + ", ".join(" x ".join(segment) for segment in model.segments)
+    for name, objective in model.objectives.items():
+        yield f"  objective   {name}: {_objective(objective)}"
+    yield f"  retention   {settings.retention_arithmetic(model)}, and log.retention is {duration_text(settings.log.retention)}"
+
+
+def _objective(objective: Objective) -> str:
+    of = f" of {objective.class_name}" if objective.class_name else f" ({objective.average})" if objective.average else ""
+    bounds = ((">=", objective.min), ("<=", objective.max), ("in at most", objective.max_features))
+    bound = "".join(f" {sign} {value:g}" for sign, value in bounds if value is not None)
+    unit = " features" if objective.max_features is not None else ""
+    windows = " and ".join(window.text for window in objective.windows)
+    return f"{objective.metric}{of}{bound}{unit} over {windows}, {objective.clock}, {objective.severity}"
+
+
+def _memory(settings: Settings, model: Model, rates: tuple[float, ...]) -> Iterator[str]:
+    """Rate x horizon x bytes a row: what waits for labels, over all replicas."""
+    row_bytes = JOIN_ROW_BYTES + (0 if model.positive_class else JOIN_CLASS_BYTES * len(model.classes))
+    horizon, limit = duration_text(model.horizon), settings.join.rows_limit
+    for rate in rates:
+        rows = rate * model.horizon / 1_000
+        over = f"; raise join.rows_limit ({limit:,}), or the rows beyond it stay unjoined" if rows > limit else ""
+        yield f"  join memory {rate:g}/s x {horizon} x {row_bytes} B = {rows:,.0f} rows, {_decimal(rows * row_bytes)}{over}"
+
+
+def _decimal(size: float) -> str:
+    """7,741,440,000 is `7.7 GB`."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

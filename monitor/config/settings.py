@@ -1,0 +1,199 @@
+"""The whole configuration: one class a section, and the checks that need more than one of them."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from monitor.config.models import Model
+from monitor.config.quantities import Bytes, Duration, Lenient, Share, Text, duration_ms, duration_text
+from monitor.config.section import Complaint, Disagreement, Section
+
+PREDICTION_AHEAD_MS: Final = duration_ms("1h")
+"""How far a prediction's own time may lie after its arrival (DESIGN: `bad_time` outside [-1 h, D])."""
+
+
+class ClockKind(StrEnum):
+    """What readings take for now: the wall clock, or the newest record (replays, the demo)."""
+
+    WALL = "wall"
+    WATERMARK = "watermark"
+
+
+def _kind_of_today(value: object) -> object:
+    if value == "kafka":
+        raise ValueError("kafka comes with a later release; use {kind: embedded, path: data/log.db}")
+    return value
+
+
+def _local_folder(value: object) -> object:
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("object stores come with a later release; name a folder")
+    return value
+
+
+def _durable_today(value: object) -> object:
+    if value == "spool":
+        raise ValueError("spool comes with a later release; use log")
+    return value
+
+
+DriftMethod = Literal["psi", "ks", "js", "wasserstein", "hellinger", "chi2", "tv"]
+LocalPath = Annotated[Path, Lenient, BeforeValidator(_local_folder)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+"""0: any free one."""
+
+
+class LogSettings(Section):
+    """The durable log in one SQLite file."""
+
+    kind: Annotated[Literal["embedded"], BeforeValidator(_kind_of_today)] = "embedded"
+    path: LocalPath = Field(examples=["data/log.db"])
+    partitions: int = Field(default=1, ge=1, le=1_024)
+    retention: Duration = Field(default="30d", validate_default=True)
+    """Records older than the newest one by more than this may go."""
+    max_bytes: Bytes = Field(default="10GB", validate_default=True)
+    out_of_order: Duration = Field(default="24h", validate_default=True)
+    """D: how far behind its log's watermark an event may arrive."""
+    idle_after: Duration = Field(default="1h", validate_default=True)
+    """A log that got nothing for this long is told the time, so that silence frees memory too."""
+
+
+class StateSettings(Section):
+    """Where the daemon keeps its join snapshots."""
+
+    path: LocalPath = Path("data/state")
+
+
+class ServingSettings(Section):
+    """The inference server, its tap into the log, and the HTTP doors for events."""
+
+    repository: LocalPath | None = None
+    """`<model>/<version>/model.onnx`; None: no inference, only the doors for labels and predictions."""
+    host: Text = "127.0.0.1"
+    port: Port = 8000
+    grpc_port: Port = 8001
+    trust_client_times: bool = False
+    """The time that a client gives is the arrival too (replays, the demo); otherwise the server's clock stamps it."""
+    max_body_bytes: Bytes = Field(default="16MB", validate_default=True)
+    request_timeout: Duration = Field(default="30s", validate_default=True)
+    """A client that has not sent its whole request by then is cut off."""
+    keep_alive: Duration = Field(default="75s", validate_default=True)
+    queue_bytes: Bytes = Field(default="64MB", validate_default=True)
+    """What the tap holds in memory before it counts loss instead."""
+    labels_durable: Annotated[Literal["log"], BeforeValidator(_durable_today)] = "log"
+    """Where a label has to be before its sender is told 202."""
+
+
+class ExporterSettings(Section):
+    """What the daemon shows, and how often it is computed."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 9464
+    max_series_per_model: int = Field(default=5_000, ge=1)
+    invalid_events_limit: Share = 0.05
+    """The share of a stream's events that may be refused before the alert speaks."""
+    tick: Duration = Field(default="5s", validate_default=True)
+    drift_methods: Annotated[tuple[DriftMethod, ...], Lenient, Field(min_length=1)] = ("psi",)
+    """Those on /metrics; the page and the API know every one."""
+
+
+class AlarmSettings(Section):
+    """How often an alarm may be wrong."""
+
+    alpha: float = Field(default=0.01, gt=0.0, lt=0.5)
+    """Share of windows, per model version, in which a verdict may be wrong with nothing changed."""
+
+
+class JoinSettings(Section):
+    """Bounds of the table that predictions and labels meet in."""
+
+    early: Duration = Field(default="24h", validate_default=True)
+    """E: how long before its prediction a label may arrive."""
+    rows_limit: int = Field(default=10_000_000, ge=1)
+    """Predictions that may wait at a time; a new one beyond it is counted `over_limit`."""
+
+
+class WorkerSettings(Section):
+    """How the worker reads and commits."""
+
+    tick: Duration = Field(default="2s", validate_default=True)
+    """Time between two commits."""
+    poll_bytes: Bytes = Field(default="16MB", validate_default=True)
+    """How much of the log is taken at a time."""
+
+
+class Settings(Section):
+    """The configuration as a whole; `monitor.config.load` makes one from a file and the environment."""
+
+    log: LogSettings = Field(examples=["{kind: embedded, path: data/log.db}"])
+    state: StateSettings = Field(default_factory=StateSettings)
+    serving: ServingSettings = Field(default_factory=ServingSettings)
+    exporter: ExporterSettings = Field(default_factory=ExporterSettings)
+    clock: Annotated[ClockKind, Lenient] = ClockKind.WALL
+    alarms: AlarmSettings = Field(default_factory=AlarmSettings)
+    join: JoinSettings = Field(default_factory=JoinSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    labels_without_model: bool = False
+    """Allows labels that name no model although several are configured."""
+    models: Annotated[
+        tuple[Model, ...],
+        Lenient,
+        Field(min_length=1, examples=["[{name: flights, task: binary, classes: [on_time, late], positive_class: late}]"]),
+    ]
+
+    @field_validator("models")
+    @classmethod
+    def _models_differ(cls, models: tuple[Model, ...]) -> tuple[Model, ...]:
+        names = [model.name for model in models]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the name {name} is used twice; rename one")
+        return models
+
+    @model_validator(mode="after")
+    def _times_agree(self) -> Self:
+        Disagreement.check(complaint for index, model in enumerate(self.models) for complaint in self._time_complaints(index, model))
+        return self
+
+    def _time_complaints(self, index: int, model: Model) -> Iterator[Complaint]:
+        horizon, late = duration_text(model.horizon), duration_text(self.log.out_of_order)
+        if model.horizon < self.log.out_of_order:
+            why = f"{horizon} is shorter than log.out_of_order ({late}): an event that late would be accepted and could not join any more"
+            yield ("models", index, "labels", "horizon"), f"{why}; lengthen the one or shorten the other"
+        if self.log.retention < self.retention_needed(model):
+            why = f"is too short for the model {model.name}, which needs {self.retention_arithmetic(model)}"
+            remedy = f"lengthen it, or shorten models[{index}].labels.horizon"
+            yield ("log", "retention"), f"{duration_text(self.log.retention)} {why}; {remedy}"
+
+    def retention_needed(self, model: Model) -> int:
+        """How far back, in milliseconds, the log has to reach for a restart without a snapshot to find every row that may still join.
+
+        A prediction waits until the watermark passes time + H + D, and arrives at most an hour before its time; a label waits until
+        arrival + E + 2D.
+        """
+        late = self.log.out_of_order
+        return max(model.horizon + late + PREDICTION_AHEAD_MS, self.join.early + 2 * late)
+
+    def retention_arithmetic(self, model: Model) -> str:
+        """The sum behind `retention_needed`, for people: `14d horizon + 1d out_of_order + 1h = 361h`."""
+        needed = self.retention_needed(model)
+        late, early = duration_text(self.log.out_of_order), duration_text(self.join.early)
+        if needed == self.join.early + 2 * self.log.out_of_order:
+            return f"{early} early + 2 x {late} out_of_order = {duration_text(needed)}"
+        ahead = duration_text(PREDICTION_AHEAD_MS)
+        return f"{duration_text(model.horizon)} horizon + {late} out_of_order + {ahead} = {duration_text(needed)}"
+
+    def relative_to(self, folder: Path) -> Self:
+        """The same with every relative path taken from `folder`."""
+        repository = self.serving.repository
+        return self.model_copy(
+            update={
+                "log": self.log.model_copy(update={"path": folder / self.log.path}),
+                "state": self.state.model_copy(update={"path": folder / self.state.path}),
+                "serving": self.serving.model_copy(update={"repository": None if repository is None else folder / repository}),
+                "models": tuple(model.relative_to(folder) for model in self.models),
+            }
+        )

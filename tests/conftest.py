@@ -1,0 +1,6 @@
+"""What every test has: Hypothesis without deadlines, since a slow machine is no failure, and laws that fail the same way twice."""
+
+from hypothesis import settings
+
+settings.register_profile("model-monitor", deadline=None, derandomize=True)
+settings.load_profile("model-monitor")
