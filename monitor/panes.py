@@ -1,0 +1,315 @@
+"""Panes: one time step of one model, version, segment and block, as a sparse vector of integers.
+
+`PanePlan` says at which steps a model's panes are kept and for how long; `PaneTable` is what one partition has counted; `PaneStore` is what all
+partitions have committed. Panes of a coarser step are folded from a finer one that divides it, so that a row is counted once per root step.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from monitor.errors import DecodeError
+from monitor.events import Int32s, Int64s
+from monitor.stats.layout import Block, Hits
+from monitor.stats.vector import EMPTY, Additions, accumulate, add_up, pack, unpack
+from monitor.stats.windows import step_of
+
+Start = int
+"""The beginning of a pane, milliseconds since the epoch, a multiple of its step."""
+_CELL_BITS = 32
+_DENSE_CELLS_AN_ENTRY = 8
+"""Counting in a dense matrix beats sorting while it has at most this many cells an entry (measured: the break-even is near 10)."""
+_DENSE_CELLS_LIMIT = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What a pane is of, but for its start. `layout` is the digest of the block's layout, `step` its width in milliseconds."""
+
+    model: str
+    version: str
+    segment: str
+    block: Block
+    step: int
+    layout: str
+
+    def key(self, start: Start) -> bytes:
+        """The pane's key in the log."""
+        return json.dumps([self.model, self.version, self.segment, self.block, self.step, self.layout, start]).encode()
+
+
+def parse_key(key: bytes) -> tuple[Series, Start]:
+    """The inverse of `Series.key`. Raises `DecodeError` on anything else."""
+    try:
+        model, version, segment, block, step, layout, start = json.loads(key)
+        return Series(model, version, segment, Block(block), step, layout), start
+    except (ValueError, TypeError) as error:
+        raise DecodeError(f"not a pane key: {key[:200]!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PanePlan:
+    """The steps of one model's panes. `windows` maps each window's length to nothing but itself, in milliseconds; H and D as in the join.
+
+    A pane lives until nothing can change it or read it any more; for how long, past its end, each property says.
+    """
+
+    windows: tuple[int, ...]
+    horizon: int
+    out_of_order: int
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Distinct steps, ascending."""
+        return tuple(sorted({step_of(window) for window in self.windows}))
+
+    def folds(self) -> dict[int, tuple[int, ...]]:
+        """By root step, the coarser steps that are folded from it."""
+        roots: dict[int, tuple[int, ...]] = {}
+        for step in self.steps:
+            finer = next((root for root in roots if step % root == 0), None)
+            if finer is None:
+                roots[step] = ()
+            else:
+                roots[finer] = (*roots[finer], step)
+        return roots
+
+    def keep(self, block: Block, step: int) -> int:
+        """How far the watermark must be past a pane's end before it is freed.
+
+        Inputs still arrive 2 D behind their log's watermark (out of order by D, of a time D before that); a cohort pane changes until
+        the horizon of its predictions is past in both logs; a feedback pane until D is.
+        """
+        longest = max(window for window in self.windows if step_of(window) == step)
+        match block:
+            case Block.INPUTS:
+                return longest + 2 * self.out_of_order
+            case Block.COHORT:
+                return longest + self.horizon + self.out_of_order
+            case Block.FEEDBACK:
+                return longest + self.out_of_order
+
+
+def distinct(keys: Int64s) -> tuple[Int64s, Int64s]:
+    """The distinct values, ascending, and for each key its place among them. By marking instead of sorting where the values are near each other."""
+    if len(keys) == 0:
+        return keys, keys
+    low = int(keys.min())
+    spread = int(keys.max()) - low + 1
+    if spread > 4 * len(keys) + 65_536:
+        values, places = np.unique(keys, return_inverse=True)
+        return values, places.astype(np.int64)
+    marked = np.zeros(spread, dtype=np.bool_)
+    marked[keys - low] = True
+    values = np.flatnonzero(marked)
+    place_of = np.empty(spread, dtype=np.int64)
+    place_of[values] = np.arange(len(values))
+    return values + low, place_of[keys - low]
+
+
+def sum_hits(pane: Int64s, panes: int, hits: Hits, size: int) -> tuple[Int64s, Int64s]:
+    """Adds up what m rows add, `pane` (m,) telling whose: the keys `pane << 32 | cell`, ascending, and their non-zero sums."""
+    entries = hits.cells.size + (len(hits.extra.row) if hits.extra else 0)
+    if panes * size <= min(_DENSE_CELLS_AN_ENTRY * entries + 65_536, _DENSE_CELLS_LIMIT):
+        base = pane * size
+        total = np.zeros(panes * size, dtype=np.int64)
+        for cell in hits.cells:
+            total += np.bincount(base + cell, minlength=panes * size)
+        if hits.extra:
+            np.add.at(total, base[hits.extra.row] + hits.extra.cell, hits.extra.amount)
+        hit = np.flatnonzero(total)
+        return (hit // size << _CELL_BITS) | hit % size, total[hit]
+    shifted = pane << _CELL_BITS
+    keys = [(shifted | hits.cells).ravel()]
+    amounts = [np.ones(hits.cells.size, dtype=np.int64)]
+    if hits.extra:
+        keys.append(shifted[hits.extra.row] | hits.extra.cell)
+        amounts.append(hits.extra.amount)
+    key, amount = add_up(np.concatenate(keys), np.concatenate(amounts))
+    return key.astype(np.int64), amount
+
+
+@dataclass(slots=True)
+class PaneTable:
+    """What one partition has counted: absolute vectors by series and start, and the additions since the last `flush`.
+
+    Laws: the table after any sequence of additions and flushes holds for each pane the sum of all additions to it; `flush` returns exactly
+    the panes whose value changed; `load` of everything that was flushed gives an equal table.
+    """
+
+    folds: Mapping[tuple[str, Block], Mapping[int, tuple[int, ...]]]
+    """By model and block, root steps and what is folded from them."""
+    _series: list[Series] = field(default_factory=list)
+    _series_codes: dict[Series, int] = field(default_factory=dict)
+    _panes: dict[int, dict[Start, bytes]] = field(default_factory=dict)
+    _changed: dict[tuple[int, Start], int] = field(default_factory=dict)
+    _keys: list[Int64s] = field(default_factory=list)
+    _amounts: list[Int64s] = field(default_factory=list)
+
+    def code_of(self, series: Series) -> int:
+        """A small integer for a series, for `add`."""
+        code = self._series_codes.get(series)
+        if code is None:
+            code = self._series_codes[series] = len(self._series)
+            self._series.append(series)
+            self._panes[code] = {}
+        return code
+
+    def add(self, series: Int64s, step: int, time: Int64s, hits: Hits, size: int) -> None:
+        """Adds what m rows hit: `series` (m,) codes, all of one step and block layout of `size` cells; `time` (m,) in milliseconds."""
+        if len(time) == 0:
+            return
+        starts, start_place = distinct(time // step)
+        codes, code_place = distinct(series)
+        pairs, pane = distinct(code_place * len(starts) + start_place)
+        key, amount = sum_hits(pane, len(pairs), hits, size)
+        numbers = np.empty(len(pairs), dtype=np.int64)
+        changed = self._changed
+        series_of = codes[pairs // len(starts)].tolist()
+        start_of = (starts[pairs % len(starts)] * step).tolist()
+        for place, found in enumerate(zip(series_of, start_of, strict=True)):
+            numbers[place] = changed.setdefault(found, len(changed))
+        self._keys.append((numbers[key >> _CELL_BITS] << _CELL_BITS) | (key & (1 << _CELL_BITS) - 1))
+        self._amounts.append(amount)
+
+    def add_each(self, series: Int64s, step: int, time: Int64s, additions: Additions, size: int) -> None:
+        """Like `add`, for rows that add only listed entries."""
+        self.add(series, step, time, Hits(np.empty((0, len(time)), dtype=np.int32), additions), size)
+
+    def flush(self) -> dict[bytes, bytes]:
+        """Brings the panes up to date: those that changed, by key, with their new absolute value (`EMPTY`: nothing is left)."""
+        if not self._keys:
+            return {}
+        key, amount = add_up(np.concatenate(self._keys), np.concatenate(self._amounts))
+        key, amount = self._fold(key.astype(np.int64), amount)
+        names = list(self._changed)
+        first = np.flatnonzero(np.concatenate(([True], (key[1:] >> _CELL_BITS) != (key[:-1] >> _CELL_BITS)))) if len(key) else key
+        touched = (key[first] >> _CELL_BITS).tolist()
+        keys, amounts = [key], [amount]
+        for number in touched:
+            code, start = names[number]
+            old = self._panes[code].get(start)
+            if old:
+                cell, count = unpack(old)
+                keys.append((number << _CELL_BITS) | cell.astype(np.int64))
+                amounts.append(count)
+        flushed = self._store(names, touched, *add_up(np.concatenate(keys), np.concatenate(amounts)))
+        self._keys, self._amounts, self._changed = [], [], {}
+        return flushed
+
+    def _fold(self, key: Int64s, amount: Int64s) -> tuple[Int64s, Int64s]:
+        """Adds the entries of root panes to the coarser panes that hold them too."""
+        number = key >> _CELL_BITS
+        targets: dict[int, Int64s] = {}
+        panes = list(self._changed)
+        for place, (code, start) in enumerate(panes):
+            series = self._series[code]
+            for level, step in enumerate(self.folds[series.model, series.block][series.step]):
+                coarse = self.code_of(Series(series.model, series.version, series.segment, series.block, step, series.layout))
+                target = targets.setdefault(level, np.full(len(panes), -1, dtype=np.int64))
+                target[place] = self._changed.setdefault((coarse, start - start % step), len(self._changed))
+        keys, amounts = [key], [amount]
+        for target in targets.values():
+            folded = target[number]
+            there = folded >= 0
+            keys.append((folded[there] << _CELL_BITS) | (key[there] & (1 << _CELL_BITS) - 1))
+            amounts.append(amount[there])
+        if len(keys) == 1:
+            return key, amount
+        folded_key, folded_amount = add_up(np.concatenate(keys), np.concatenate(amounts))
+        return folded_key.astype(np.int64), folded_amount
+
+    def _store(self, names: Sequence[tuple[int, Start]], touched: Sequence[int], key: Int64s | Int32s, amount: Int64s) -> dict[bytes, bytes]:
+        numbers = key >> _CELL_BITS
+        cell = (key & (1 << _CELL_BITS) - 1).astype(np.int32)
+        begin = np.searchsorted(numbers, touched, side="left").tolist()
+        end = np.searchsorted(numbers, touched, side="right").tolist()
+        flushed: dict[bytes, bytes] = {}
+        for number, low, high in zip(touched, begin, end, strict=True):
+            code, start = names[number]
+            value = pack(cell[low:high], amount[low:high])
+            if value:
+                self._panes[code][start] = value
+            else:
+                self._panes[code].pop(start, None)
+            flushed[self._series[code].key(start)] = value
+        return flushed
+
+    def free(self, limits: Mapping[tuple[str, Block, int], int]) -> dict[bytes, bytes]:
+        """Drops panes that end at or before their (model, block, step)'s limit; their keys with `EMPTY`, as `flush` returns them."""
+        freed: dict[bytes, bytes] = {}
+        for code, panes in self._panes.items():
+            series = self._series[code]
+            limit = limits.get((series.model, series.block, series.step))
+            if limit is None:
+                continue
+            for start in [start for start in panes if start + series.step <= limit]:
+                del panes[start]
+                freed[series.key(start)] = EMPTY
+        return freed
+
+    def load(self, key: bytes, value: bytes) -> None:
+        """Takes a committed pane in."""
+        series, start = parse_key(key)
+        self._panes[self.code_of(series)][start] = value
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All panes by key, as of the last flush."""
+        for code, panes in self._panes.items():
+            for start, value in panes.items():
+                yield self._series[code].key(start), value
+
+    def __len__(self) -> int:
+        return sum(map(len, self._panes.values()))
+
+
+@dataclass(slots=True)
+class PaneStore:
+    """The committed panes of all partitions, as the aggregate reads them: sums over partitions and time. Merging is adding, so order is no matter."""
+
+    _panes: dict[Series, dict[Start, dict[int, bytes]]] = field(default_factory=dict)
+
+    def put(self, partition: int, key: bytes, value: bytes) -> None:
+        """Replaces one partition's share of a pane."""
+        series, start = parse_key(key)
+        if value:
+            self._panes.setdefault(series, {}).setdefault(start, {})[partition] = value
+            return
+        starts = self._panes.get(series, {})
+        starts.get(start, {}).pop(partition, None)
+        if not starts.get(start):
+            starts.pop(start, None)
+        if not starts:
+            self._panes.pop(series, None)
+
+    def drop_partition(self, partition: int) -> None:
+        """Forgets what a partition contributed: it belongs to somebody else now."""
+        for series in list(self._panes):
+            for start in list(self._panes[series]):
+                self.put(partition, series.key(start), EMPTY)
+
+    def series(self) -> Iterator[Series]:
+        """Every series that has a pane."""
+        return iter(self._panes)
+
+    def starts(self, series: Series) -> list[Start]:
+        """The starts of a series' panes, in no order."""
+        return list(self._panes.get(series, ()))
+
+    def between(self, series: Series, since: int, until: int) -> list[bytes]:
+        """The vectors of the whole panes in `[since, until)`, of all partitions."""
+        panes = self._panes.get(series)
+        if not panes:
+            return []
+        steps = range(-(-since // series.step) * series.step, until, series.step)
+        if len(steps) <= len(panes):
+            found = (panes[start] for start in steps if start in panes)
+        else:
+            found = (shares for start, shares in panes.items() if since <= start and start + series.step <= until)
+        return [value for shares in found for value in shares.values()]
+
+    def total(self, series: Series, since: int, until: int, size: int) -> Int64s:
+        """The sum of the whole panes in `[since, until)`, int64 (size,)."""
+        return accumulate(self.between(series, since, until), size)
