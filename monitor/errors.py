@@ -37,6 +37,10 @@ class LogFull(LogError):
     """An append would exceed the log's size limit, and nothing committed can be removed to make room."""
 
 
+class LogDamaged(LogError):
+    """What the log holds is not what was written; trying again will not help."""
+
+
 class FutureTimestamp(LogError):
     """A message's timestamp lies further ahead of the clock than the log accepts."""
 

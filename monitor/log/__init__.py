@@ -1,0 +1,173 @@
+"""The durable log and its atomic commit: what the worker, the doors and the command line ask of it.
+
+A *log* holds two streams of records (predictions, labels) in the same number of partitions, and what a worker made of
+them: panes, counters, dead letters, and the offsets up to which they account for the streams. Offsets start at 0, grow by
+at least 1 a record within a stream and partition, and name the record itself; "the offset up to which" is always that of the
+next record to read.
+
+*Append* returns once the records are durable (or raises, and then none of that call's are). A record's timestamp is its arrival, in
+milliseconds; it need not be monotonous, and one more than an hour ahead of the clock is refused.
+
+*Ownership.* One member owns a partition at a time. `acquire` makes the caller the owner of whatever is assigned to it and fences every
+former owner: its later `commit` raises `Fenced` and changes nothing, as does that of an owner that closed. A killed owner leaves nothing
+that stops the next one.
+
+*Commit* is atomic: either all of the panes, counters, dead letters and offsets of a `Commit` are visible to every later reader, or
+none. Panes are absolute values under their key; an empty value removes the pane. Counters and `state` are absolute too. Dead letters are
+appended to a third stream, `Stream.DEAD_LETTERS`, which is read like the others but takes no appends.
+
+*Retention* removes the oldest records past the age limit, counted from the newest record of that stream and partition, or past the size
+limit; never one that is not committed yet (dead letters, which nobody commits, may always go, and hold a tenth of the size limit at most;
+the newest one stays). It runs as commits and full appends need it. Reading from an offset that is gone starts at the oldest that is
+there, as the record's offset tells.
+
+Any number of threads may use a log at once. Every error is a `LogError` that names the place and the remedy.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from monitor.clock import Milliseconds
+from monitor.events import Stream
+
+JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+CLOUDEVENTS = "application/cloudevents+json"
+TIME_MARK = "application/vnd.model-monitor.time-mark"
+"""Content type of a record that carries nothing but its timestamp: it moves an idle log's watermark and is in no count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something to append: its partition, arrival time and bytes. `headers` are kept as they are, beside the content type."""
+
+    partition: int
+    timestamp: Milliseconds
+    value: bytes
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was appended, with the offset the log gave it."""
+
+    offset: int
+    timestamp: Milliseconds
+    value: bytes
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be used, kept whole: where it stood, why, and its bytes. `rows` are the positions concerned."""
+
+    stream: Stream
+    offset: int
+    timestamp: Milliseconds
+    content_type: str
+    outcome: str
+    reason: str
+    rows: tuple[int, ...]
+    value: bytes
+
+
+PaneKey = bytes
+"""Opaque to the log; `monitor.panes` gives it its meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything a worker made of one partition since its last commit."""
+
+    partition: int
+    offsets: Mapping[Stream, int]
+    panes: Mapping[PaneKey, bytes]
+    state: bytes
+    dead_letters: Sequence[DeadLetter] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a partition's last commit left: where to go on reading, and `state` (counters, dictionaries, watermarks) as its owner wrote it.
+
+    A partition that never committed has the offsets 0 and an empty `state`.
+    """
+
+    partition: int
+    offsets: Mapping[Stream, int]
+    state: bytes
+
+
+class Ownership(Protocol):
+    """The right to commit for some partitions, until somebody else acquires them."""
+
+    @property
+    def partitions(self) -> tuple[int, ...]: ...
+
+    def committed(self, partition: int) -> Committed: ...
+
+    def panes(self, partition: int) -> Iterator[tuple[PaneKey, bytes]]:
+        """Every pane of the partition as of one commit, however many follow while it is iterated."""
+        ...
+
+    def commit(self, commits: Sequence[Commit]) -> None:
+        """All of them, atomically. Raises `Fenced` when a partition has another owner by now; nothing is changed then."""
+        ...
+
+    def close(self) -> None:
+        """Gives the partitions up."""
+        ...
+
+
+class Log(Protocol):
+    """See the module's docstring for what each word means."""
+
+    @property
+    def partitions(self) -> int: ...
+
+    @property
+    def identity(self) -> str:
+        """Made with the log and never given to another: offsets of one log mean nothing in the next, though it has the same name."""
+        ...
+
+    def append(self, stream: Stream, messages: Sequence[Message]) -> list[int]:
+        """Makes the messages durable, in order within a partition; their offsets. Raises `LogFull`, `FutureTimestamp`, `LogError`."""
+        ...
+
+    def read(self, stream: Stream, partition: int, offset: int, bytes_limit: int) -> list[Record]:
+        """Records from `offset` on, at least one if there is one, then as many as fit the limit; empty at the end of the log."""
+        ...
+
+    def begin_offset(self, stream: Stream, partition: int) -> int: ...
+
+    def end_offset(self, stream: Stream, partition: int) -> int:
+        """The offset the next record will have."""
+        ...
+
+    def offset_for_time(self, stream: Stream, partition: int, timestamp: Milliseconds) -> int:
+        """The first offset whose record's timestamp is at or after `timestamp`; the end offset where there is none."""
+        ...
+
+    def newest_timestamp(self, stream: Stream, partition: int) -> Milliseconds | None:
+        """The greatest timestamp ever appended there, time marks left out; None where nothing was."""
+        ...
+
+    def dead_letters(self, partitions: Iterable[int]) -> Iterator[tuple[int, DeadLetter]]:
+        """Dead letters with their partitions: by timestamp among partitions, within one in the order of their offsets."""
+        ...
+
+    def acquire(self, *, displace: bool = False) -> Ownership:
+        """Become the owner. Raises `OwnedElsewhere` where a live owner must not be displaced (an embedded log's other daemon).
+
+        `displace` fences that one all the same: for a lock that outlived its holder, which only a network file system can bring about.
+        """
+        ...
+
+    def remove_retained(self) -> int:
+        """Applies the retention limits now; how many records went."""
+        ...
+
+    def close(self) -> None: ...
