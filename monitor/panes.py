@@ -11,18 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from monitor.errors import DecodeError
-from monitor.events import Int32s, Int64s
+from monitor.events import Int64s
 from monitor.stats.layout import Block, Hits
+from monitor.stats.sums import cell_of, distinct, key_of, pane_of, sum_hits
 from monitor.stats.vector import EMPTY, Additions, accumulate, add_up, pack, unpack
 from monitor.stats.windows import step_of
 
 Start = int
 """The beginning of a pane, milliseconds since the epoch, a multiple of its step."""
-_CELL_BITS = 32
-_DENSE_CELLS_AN_ENTRY = 8
-"""Counting in a dense matrix beats sorting while it has at most this many cells an entry (measured: the break-even is near 10)."""
-_DENSE_CELLS_LIMIT = 1 << 24
-
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -92,45 +88,6 @@ class PanePlan:
                 return longest + self.out_of_order
 
 
-def distinct(keys: Int64s) -> tuple[Int64s, Int64s]:
-    """The distinct values, ascending, and for each key its place among them. By marking instead of sorting where the values are near each other."""
-    if len(keys) == 0:
-        return keys, keys
-    low = int(keys.min())
-    spread = int(keys.max()) - low + 1
-    if spread > 4 * len(keys) + 65_536:
-        values, places = np.unique(keys, return_inverse=True)
-        return values, places.astype(np.int64)
-    marked = np.zeros(spread, dtype=np.bool_)
-    marked[keys - low] = True
-    values = np.flatnonzero(marked)
-    place_of = np.empty(spread, dtype=np.int64)
-    place_of[values] = np.arange(len(values))
-    return values + low, place_of[keys - low]
-
-
-def sum_hits(pane: Int64s, panes: int, hits: Hits, size: int) -> tuple[Int64s, Int64s]:
-    """Adds up what m rows add, `pane` (m,) telling whose: the keys `pane << 32 | cell`, ascending, and their non-zero sums."""
-    entries = hits.cells.size + (len(hits.extra.row) if hits.extra else 0)
-    if panes * size <= min(_DENSE_CELLS_AN_ENTRY * entries + 65_536, _DENSE_CELLS_LIMIT):
-        base = pane * size
-        total = np.zeros(panes * size, dtype=np.int64)
-        for cell in hits.cells:
-            total += np.bincount(base + cell, minlength=panes * size)
-        if hits.extra:
-            np.add.at(total, base[hits.extra.row] + hits.extra.cell, hits.extra.amount)
-        hit = np.flatnonzero(total)
-        return (hit // size << _CELL_BITS) | hit % size, total[hit]
-    shifted = pane << _CELL_BITS
-    keys = [(shifted | hits.cells).ravel()]
-    amounts = [np.ones(hits.cells.size, dtype=np.int64)]
-    if hits.extra:
-        keys.append(shifted[hits.extra.row] | hits.extra.cell)
-        amounts.append(hits.extra.amount)
-    key, amount = add_up(np.concatenate(keys), np.concatenate(amounts))
-    return key.astype(np.int64), amount
-
-
 @dataclass(slots=True)
 class PaneTable:
     """What one partition has counted: absolute vectors by series and start, and the additions since the last `flush`.
@@ -171,7 +128,7 @@ class PaneTable:
         start_of = (starts[pairs % len(starts)] * step).tolist()
         for place, found in enumerate(zip(series_of, start_of, strict=True)):
             numbers[place] = changed.setdefault(found, len(changed))
-        self._keys.append((numbers[key >> _CELL_BITS] << _CELL_BITS) | (key & (1 << _CELL_BITS) - 1))
+        self._keys.append(key_of(numbers[pane_of(key)], cell_of(key)))
         self._amounts.append(amount)
 
     def add_each(self, series: Int64s, step: int, time: Int64s, additions: Additions, size: int) -> None:
@@ -182,18 +139,16 @@ class PaneTable:
         """Brings the panes up to date: those that changed, by key, with their new absolute value (`EMPTY`: nothing is left)."""
         if not self._keys:
             return {}
-        key, amount = add_up(np.concatenate(self._keys), np.concatenate(self._amounts))
-        key, amount = self._fold(key.astype(np.int64), amount)
+        key, amount = self._fold(*add_up(np.concatenate(self._keys), np.concatenate(self._amounts)))
         names = list(self._changed)
-        first = np.flatnonzero(np.concatenate(([True], (key[1:] >> _CELL_BITS) != (key[:-1] >> _CELL_BITS)))) if len(key) else key
-        touched = (key[first] >> _CELL_BITS).tolist()
+        touched = distinct(pane_of(key))[0].tolist()
         keys, amounts = [key], [amount]
         for number in touched:
             code, start = names[number]
             old = self._panes[code].get(start)
             if old:
                 cell, count = unpack(old)
-                keys.append((number << _CELL_BITS) | cell.astype(np.int64))
+                keys.append(key_of(np.full(len(cell), number, dtype=np.int64), cell))
                 amounts.append(count)
         flushed = self._store(names, touched, *add_up(np.concatenate(keys), np.concatenate(amounts)))
         self._keys, self._amounts, self._changed = [], [], {}
@@ -201,7 +156,7 @@ class PaneTable:
 
     def _fold(self, key: Int64s, amount: Int64s) -> tuple[Int64s, Int64s]:
         """Adds the entries of root panes to the coarser panes that hold them too."""
-        number = key >> _CELL_BITS
+        number, cell = pane_of(key), cell_of(key)
         targets: dict[int, Int64s] = {}
         panes = list(self._changed)
         for place, (code, start) in enumerate(panes):
@@ -214,16 +169,14 @@ class PaneTable:
         for target in targets.values():
             folded = target[number]
             there = folded >= 0
-            keys.append((folded[there] << _CELL_BITS) | (key[there] & (1 << _CELL_BITS) - 1))
+            keys.append(key_of(folded[there], cell[there]))
             amounts.append(amount[there])
         if len(keys) == 1:
             return key, amount
-        folded_key, folded_amount = add_up(np.concatenate(keys), np.concatenate(amounts))
-        return folded_key.astype(np.int64), folded_amount
+        return add_up(np.concatenate(keys), np.concatenate(amounts))
 
-    def _store(self, names: Sequence[tuple[int, Start]], touched: Sequence[int], key: Int64s | Int32s, amount: Int64s) -> dict[bytes, bytes]:
-        numbers = key >> _CELL_BITS
-        cell = (key & (1 << _CELL_BITS) - 1).astype(np.int32)
+    def _store(self, names: Sequence[tuple[int, Start]], touched: Sequence[int], key: Int64s, amount: Int64s) -> dict[bytes, bytes]:
+        numbers, cell = pane_of(key), cell_of(key)
         begin = np.searchsorted(numbers, touched, side="left").tolist()
         end = np.searchsorted(numbers, touched, side="right").tolist()
         flushed: dict[bytes, bytes] = {}
@@ -270,10 +223,14 @@ class PaneStore:
     """The committed panes of all partitions, as the aggregate reads them: sums over partitions and time. Merging is adding, so order is no matter."""
 
     _panes: dict[Series, dict[Start, dict[int, bytes]]] = field(default_factory=dict)
+    _revisions: dict[Series, int] = field(default_factory=dict)
+    _changes: int = 0
 
     def put(self, partition: int, key: bytes, value: bytes) -> None:
         """Replaces one partition's share of a pane."""
         series, start = parse_key(key)
+        self._changes += 1
+        self._revisions[series] = self._changes
         if value:
             self._panes.setdefault(series, {}).setdefault(start, {})[partition] = value
             return
@@ -283,6 +240,7 @@ class PaneStore:
             starts.pop(start, None)
         if not starts:
             self._panes.pop(series, None)
+            self._revisions.pop(series)
 
     def drop_partition(self, partition: int) -> None:
         """Forgets what a partition contributed: it belongs to somebody else now."""
@@ -293,6 +251,10 @@ class PaneStore:
     def series(self) -> Iterator[Series]:
         """Every series that has a pane."""
         return iter(self._panes)
+
+    def revision(self, series: Series) -> int:
+        """Another one whenever panes of the series have changed; 0 where it has none."""
+        return self._revisions.get(series, 0)
 
     def starts(self, series: Series) -> list[Start]:
         """The starts of a series' panes, in no order."""

@@ -6,18 +6,32 @@ handed over at a time; the law tests hold that.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
 
 import numpy as np
 
 from monitor.codec import decode_labels, decode_predictions
 from monitor.counters import Counters, Span
-from monitor.events import ANY_MODEL, Bools, Int32s, Int64s, Labels, LabelValues, ModelRows, Outcome, Predictions, Rejection, Schema, Stream, Task
+from monitor.events import (
+    ANY_MODEL,
+    Bools,
+    Int32s,
+    Int64s,
+    Labels,
+    LabelValues,
+    ModelRows,
+    Outcome,
+    Predictions,
+    Rejection,
+    Schema,
+    Stream,
+    Task,
+)
 from monitor.join import OUTCOMES, JoinRules, JoinTable, LabelRows, PairChanges, PairCounts, PredictionRows
 from monitor.log import TIME_MARK, Commit, Committed, DeadLetter, Record
-from monitor.panes import PanePlan, PaneTable, Series, distinct
+from monitor.panes import PanePlan, PaneTable, Series
 from monitor.segments import EVERYTHING, NO_ROOM, Expression, SegmentDictionary, VersionDictionary
 from monitor.stats.layout import Block, ModelLayout
+from monitor.stats.sums import distinct
 
 DEAD_LETTER_BYTES = 16 * 2**20
 """Bytes of dead letters kept a commit; what is beyond is counted like the others, and still in the source log."""
@@ -102,7 +116,7 @@ class Pipeline:
         identity = self._identities(decoded, routed)
         usable = np.flatnonzero(routed & (identity != NO_ROOM))
         rows = self._prediction_rows(decoded, identity)
-        added = self.join.add_predictions(_taking(rows, usable))
+        added = self.join.add_predictions(rows if len(usable) == len(rows) else rows.take(usable))
         if self._replaying:
             return
         outcome = np.full(len(decoded), _OVER_LIMIT, dtype=np.int8)
@@ -118,7 +132,8 @@ class Pipeline:
         decoded = decode_labels(records, self._schemas, self._values, self._bounds.label_names_model)
         routed = self._routed(decoded.id_partition)
         usable = np.flatnonzero(routed)
-        added = self.join.add_labels(_taking(LabelRows(decoded.ids, decoded.time, decoded.arrival, decoded.model, decoded.value), usable))
+        rows = LabelRows(decoded.ids, decoded.time, decoded.arrival, decoded.model, decoded.value)
+        added = self.join.add_labels(rows if len(usable) == len(rows) else rows.take(usable))
         if self._replaying:
             return
         outcome = np.zeros(len(decoded), dtype=np.int8)
@@ -342,16 +357,6 @@ def _runs(records: Sequence[Record]) -> Iterator[tuple[Record | None, Sequence[R
             begin = place + 1
     if begin < len(records):
         yield None, records[begin:]
-
-
-Rows = TypeVar("Rows", PredictionRows, LabelRows)
-
-
-def _taking(rows: Rows, places: Int64s) -> Rows:
-    if len(places) == len(rows):
-        return rows
-    columns = {field.name: getattr(rows, field.name) for field in fields(rows)}
-    return type(rows)(**{name: None if column is None else column[places] for name, column in columns.items()})
 
 
 def _copied(values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -87,7 +87,7 @@ class Model(Section):
     features: Mapping[Text, Annotated[FeatureKind, Lenient]] = Field(default_factory=dict)
     """Empty: as the reference has them."""
     reference: Text | None = None
-    """A path in which `{version}` stands for the model's version; `reference_path` fills it in."""
+    """A path in which `{version}` stands for the model's version; `monitor.reference.paths` fills it in."""
     windows: Annotated[tuple[WindowOfText, ...], Lenient] = Field(min_length=1, default=["1h", "1d", "7d"], validate_default=True)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     segments: Annotated[tuple[Segment, ...], Lenient] = ()
@@ -102,17 +102,6 @@ class Model(Section):
     def dimensions(self) -> tuple[str, ...]:
         """The distinct base dimensions of the segments, in the order of their first mention."""
         return tuple(dict.fromkeys(dimension for segment in self.segments for dimension in segment))
-
-    def reference_path(self, version: str) -> Path | None:
-        """Where the profile of this version is; None where the model has no reference.
-
-        A version names one file, never a folder: separators in it become `_`, and so do leading dots.
-        """
-        if self.reference is None:
-            return None
-        name = "".join("_" if character in "/\\:\0" else character for character in version)
-        leading = len(name) - len(name.lstrip("."))
-        return Path(self.reference.replace("{version}", "_" * leading + name[leading:]))
 
     def relative_to(self, folder: Path) -> Self:
         return self if self.reference is None else self.model_copy(update={"reference": str(folder / self.reference)})

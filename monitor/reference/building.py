@@ -12,7 +12,6 @@ import numpy as np
 
 from monitor.errors import ReferenceFileError
 from monitor.events import Bools, FeatureKind, Int32s, Int64s, NumericColumn, Schema, TextColumn
-from monitor.panes import distinct, sum_hits
 from monitor.reference.choosing import EdgeSample, Range, SeenCategories, categorical_layout, numeric_layout
 from monitor.reference.profile import SEGMENT_ROWS, SMALL_ROWS, Reference, layout_of
 from monitor.reference.rows import UNKNOWN, FileRows, columns_of, features_among, rows_of
@@ -20,6 +19,7 @@ from monitor.reference.sources import Source
 from monitor.segments import EVERYTHING, VALUES_LIMIT, Expression, SegmentDictionary
 from monitor.stats.features import FeatureLayout
 from monitor.stats.layout import Classes, Hits, ModelLayout
+from monitor.stats.sums import cell_of, distinct, pane_of, sum_hits
 from monitor.stats.vector import add_up
 
 LEAST_ROWS: Final = 10
@@ -29,10 +29,6 @@ PASSES: Final = 2
 
 SEGMENTS_LIMIT: Final = 5_000
 """Segments that are counted, first come; bounds what triples of dimensions can take."""
-
-CELL_BITS: Final = 32
-CELL_MASK: Final = (1 << CELL_BITS) - 1
-"""How `sum_hits` packs a pane and a cell into one key."""
 
 Advance = Callable[[int], None]
 """Told how many bytes of the files were read, `PASSES` times their size in all."""
@@ -224,14 +220,14 @@ class Tally:
             there = cell < cells
             vector[cell[there]] += amount[there]
 
-    def _by_segment_text(self, hits: Hits, segment: Int32s) -> Iterator[tuple[str, Int64s, Int64s]]:
+    def _by_segment_text(self, hits: Hits, segment: Int32s) -> Iterator[tuple[str, Int32s, Int64s]]:
         """By `segment` label, "" for everything: distinct cells, and what is to be added to them."""
         for expression in (EVERYTHING, *self.expressions):
             parts, place = distinct(self._dictionary.project(segment, expression))
             key, amount = sum_hits(place, len(parts), hits, self.layout.inputs.size)
-            borders = np.searchsorted(key >> CELL_BITS, np.arange(len(parts) + 1))
+            borders = np.searchsorted(pane_of(key), np.arange(len(parts) + 1))
             for part, begin, end in zip(parts.tolist(), borders[:-1].tolist(), borders[1:].tolist(), strict=True):
-                yield self._dictionary.text(part, expression), key[begin:end] & CELL_MASK, amount[begin:end]
+                yield self._dictionary.text(part, expression), cell_of(key[begin:end]), amount[begin:end]
 
     def _join(self, rows: FileRows, places: Int64s) -> None:
         if not len(places):
@@ -239,7 +235,7 @@ class Tally:
         once, at_once = np.ones(len(places), dtype=np.int64), np.zeros(len(places), dtype=np.int64)
         actual, predicted, scores = rows.actual[places], rows.predicted[places], rows.model_rows.scores[places]
         additions = self.layout.cohort.additions(once, actual, predicted, scores, at_once)
-        cell, amount = add_up(additions.cell, additions.amount)
+        cell, amount = add_up(additions.cell.astype(np.int64), additions.amount)
         self.cohort[cell] += amount
 
     def segments(self) -> dict[str, Int64s]:

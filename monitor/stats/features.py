@@ -15,8 +15,8 @@ from monitor.stats.vector import Additions
 
 KEPT_CATEGORIES = 50
 QUANTILE_BINS = 32
-TAIL_CLIP = 2**36
-"""Quanta that one row can add to a tail sum: 65,536 interquartile ranges. 2^27 such rows fit an int64."""
+TAIL_CLIP = 2**32
+"""Quanta that one row can add to a tail sum: 4,096 interquartile ranges. 2³¹ such rows fit an int64, so no sum has to saturate."""
 
 
 class NumericExtra(IntEnum):

@@ -81,11 +81,11 @@ def merge(vectors: Iterable[bytes]) -> bytes:
     unpacked = [unpack(vector) for vector in vectors if vector]
     if not unpacked:
         return EMPTY
-    cell, amount = add_up(np.concatenate([cell for cell, _ in unpacked]), np.concatenate([amount for _, amount in unpacked]))
+    cell, amount = add_up(np.concatenate([cell for cell, _ in unpacked]).astype(np.int64), np.concatenate([amount for _, amount in unpacked]))
     return pack(cell.astype(np.int32), amount)
 
 
-def add_up(key: Int64s | Int32s, amount: Int64s) -> tuple[Int64s | Int32s, Int64s]:
+def add_up(key: Int64s, amount: Int64s) -> tuple[Int64s, Int64s]:
     """Adds the amounts of equal keys; the distinct keys, ascending, whose sum is not 0, and these sums."""
     if len(key) == 0:
         return key, amount

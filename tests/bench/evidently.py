@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from monitor.aggregate import Aggregate, Baseline, Watched
+from monitor.aggregate import Aggregate
 from monitor.clock import WallClock
 from monitor.codec.arrow import encode_labels, encode_predictions
 from monitor.events import Bools, FeatureKind, ModelRows, NumericColumn, Schema, Stream, Task, TextColumn
 from monitor.join import Corrections, JoinRules
 from monitor.log import ARROW, Message
 from monitor.log.embedded import EmbeddedLog
+from monitor.model_readings import Baseline, Watched
 from monitor.panes import PanePlan
 from monitor.pipeline import Bounds, Model, Pipeline
 from monitor.quality.drift import ALL_METHODS
@@ -73,14 +74,14 @@ def profile(frame: pd.DataFrame) -> tuple[ModelLayout, Baseline]:
         features[name] = CategoricalLayout(CATEGORIES)
         columns[name] = TextColumn(frame[name].map(CATEGORIES.index).to_numpy(dtype=np.int32), CATEGORIES)
     layout = layout_of(Classes.of(SCHEMA), features, edges_up_to(3 * DAY))
-    predicted = (frame["prediction"] == "yes").to_numpy(dtype=np.int16)
+    predicted = (frame["prediction"] == "yes").to_numpy().astype(np.int16)
     scores = frame[["score"]].to_numpy()
     hits = layout.inputs.hits(ModelRows(0, np.arange(len(frame)), predicted, scores, columns, {}, np.zeros(len(frame), dtype=np.uint64)))
     inputs = np.bincount(hits.cells.ravel(), minlength=layout.inputs.size)
     assert hits.extra is not None
     np.add.at(inputs, hits.extra.cell, hits.extra.amount)
     one = np.ones(len(frame), dtype=np.int64)
-    added = layout.cohort.additions(one, (frame["label"] == "yes").to_numpy(dtype=np.int16), predicted, scores, 0 * one)
+    added = layout.cohort.additions(one, (frame["label"] == "yes").to_numpy().astype(np.int16), predicted, scores, 0 * one)
     cohort = np.zeros(layout.cohort.size, dtype=np.int64)
     np.add.at(cohort, added.cell, added.amount)
     return layout, Baseline(accumulate([pack(np.flatnonzero(inputs).astype(np.int32), inputs[inputs != 0])], layout.inputs.size), cohort)

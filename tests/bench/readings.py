@@ -101,7 +101,7 @@ def panes_of(rows: Flights, inputs: InputsLayout, cohort: CohortLayout) -> Panes
 
 def _pack(added: Additions, step: Int64s, pane: int) -> bytes:
     mine = step[added.row] == pane
-    cell, amount = add_up(added.cell[mine], added.amount[mine])
+    cell, amount = add_up(added.cell[mine].astype(np.int64), added.amount[mine])
     return pack(cell.astype(np.int32), amount)
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.panes import PanePlan, PaneStore, PaneTable, Series, distinct, parse_key
+from monitor.panes import PanePlan, PaneStore, PaneTable, Series, parse_key
 from monitor.stats.layout import Block, Hits
+from monitor.stats.sums import distinct
 from monitor.stats.vector import Additions, unpack
 
 MINUTE = 60_000

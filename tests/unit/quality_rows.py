@@ -87,6 +87,6 @@ def _over_panes(added: Additions, size: int) -> Int64s:
     panes = []
     for pane in range(PANES):
         mine = added.row % PANES == pane
-        cell, amount = add_up(added.cell[mine], added.amount[mine])
+        cell, amount = add_up(added.cell[mine].astype(np.int64), added.amount[mine])
         panes.append(pack(cell.astype(np.int32), amount))
     return accumulate(panes, size)

@@ -321,21 +321,6 @@ def test_a_missing_file_says_where_one_is_looked_for(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("version", "file"),
-    [
-        ("2", "flights-2.reference"),
-        ("../../etc", "flights-___.._etc.reference"),
-        ("a/b\\c", "flights-a_b_c.reference"),
-        ("..", "flights-__.reference"),
-    ],
-)
-def test_a_version_cannot_lead_a_reference_out_of_its_folder(tmp_path: Path, version: str, file: str) -> None:
-    path = written(tmp_path, DESIGNED).models[0].reference_path(version)
-    assert path is not None
-    assert path == tmp_path / file
-
-
-@pytest.mark.parametrize(
     ("window", "step"),
     [
         (24 * MINUTE, MINUTE),

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.reference.building import Built
 from monitor.reference.profile import Reference
-from monitor.stats.features import CategoricalExtra, CategoricalLayout, NumericLayout
+from monitor.stats.features import TAIL_CLIP, CategoricalExtra, CategoricalLayout, NumericLayout
 from monitor.stats.layout import Loss
 from monitor.stats.scores import FIXED_POINT, ScoreExtra
 from tests.unit.reference_rows import BINARY, MULTI, SEGMENTS, build, counted, flights, parquet
@@ -42,8 +42,8 @@ def numeric_counts(layout: NumericLayout, values: pd.Series) -> list[int]:
     tails = np.clip(np.concatenate((layout.edges[:1] - finite, [0.0])), 0, None), np.clip(finite - layout.edges[-1], 0, None)
     with np.errstate(over="ignore"):
         quanta = [np.rint(tail / layout.quantum) for tail in tails]
-    sums = [int(np.minimum(tail, 2**36).astype(np.int64).sum()) for tail in quanta]
-    clipped = int(sum((tail > 2**36).sum() for tail in quanta))
+    sums = [int(np.minimum(tail, TAIL_CLIP).astype(np.int64).sum()) for tail in quanta]
+    clipped = int(sum((tail > TAIL_CLIP).sum() for tail in quanta))
     kinds = [int(values.isna().sum()), int(np.isinf(values).sum()), 0, int((finite < layout.low).sum()), int((finite > layout.high).sum())]
     return [*np.bincount(bins, minlength=layout.bins).tolist(), *kinds, *sums, clipped]
 

@@ -1,0 +1,126 @@
+"""The demo's folder: its configuration is valid, the model survives, what is not the demo's is left alone."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from monitor.config import ClockKind, load
+from monitor.demo import recipe
+from monitor.demo.facts import REFERENCE_ROWS, Facts, sha256, write_whole
+from monitor.demo.preparing import configured
+from monitor.demo.workspace import Workspace, opened
+from monitor.errors import AddressInUse, MonitorError
+from tests.unit.demo_ports import free_port, listening
+
+
+def prepared(folder: Path) -> Workspace:
+    with opened(folder) as workspace:
+        workspace.prepare()
+        return workspace
+
+
+def test_the_configuration_says_what_the_recipe_says(tmp_path: Path) -> None:
+    settings = load(prepared(tmp_path / "demo").configuration, {})
+    (model,) = settings.models
+    assert settings.clock is ClockKind.WATERMARK
+    assert settings.serving.trust_client_times
+    assert (model.name, model.classes, model.threshold) == (recipe.MODEL, recipe.CLASSES, recipe.THRESHOLD)
+    assert list(model.features) == [*recipe.NUMERIC, *recipe.CATEGORICAL, *recipe.MONITORED]
+    assert [window.text for window in model.windows] == ["1d", "7d", "28d", "365d"]
+    assert model.reference == str(tmp_path / "demo" / "flights-{version}.reference")
+
+
+def test_another_run_starts_from_an_empty_log_and_keeps_the_model(tmp_path: Path) -> None:
+    workspace = prepared(tmp_path / "demo")
+    (workspace.data / "log.db").write_bytes(b"last year")
+    write_whole(workspace.model, b"model")
+    prepared(tmp_path / "demo")
+    assert list(workspace.data.iterdir()) == []
+    assert workspace.model.read_bytes() == b"model"
+
+
+@pytest.mark.parametrize("theirs", ["data/log.db", "model-monitor.yaml"])
+def test_a_folder_with_somebody_elses_files_is_refused_and_left_as_it_was(tmp_path: Path, theirs: str) -> None:
+    write_whole(tmp_path / theirs, b"precious")
+    with pytest.raises(MonitorError, match="did not write"), opened(tmp_path):
+        pass
+    assert (tmp_path / theirs).read_bytes() == b"precious"
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(MonitorError, match="another demo runs"), opened(tmp_path):
+        pass
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_a_full_disk_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9 - 10**6, 10**6))
+    with pytest.raises(MonitorError, match=r"0\.0 GB are free"), opened(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MonitorError, match="--dir"), opened(tmp_path / "file" / "demo"):
+        pass
+
+
+FACTS = Facts(recipe.VERSION, sha256(b"model"), 0.6, 0.3, 0.6, -0.03, 0.01, 36.0, {"2013-07": 0.6})
+
+
+def test_a_finished_training_is_used_again(tmp_path: Path) -> None:
+    write_whole(tmp_path / "model.onnx", b"model")
+    write_whole(tmp_path / REFERENCE_ROWS, b"rows")
+    FACTS.write(tmp_path)
+    assert Facts.read(tmp_path, tmp_path / "model.onnx") == FACTS
+
+
+@pytest.mark.parametrize("damaged", ["facts.json", "model.onnx"])
+def test_a_damaged_training_is_not_used(tmp_path: Path, damaged: str) -> None:
+    write_whole(tmp_path / "model.onnx", b"model")
+    write_whole(tmp_path / REFERENCE_ROWS, b"rows")
+    FACTS.write(tmp_path)
+    (tmp_path / damaged).write_bytes(b"{}")
+    assert Facts.read(tmp_path, tmp_path / "model.onnx") is None
+
+
+@pytest.mark.parametrize("lost", ["facts.json", "model.onnx", REFERENCE_ROWS])
+def test_an_interrupted_training_is_not_used(tmp_path: Path, lost: str) -> None:
+    write_whole(tmp_path / "model.onnx", b"model")
+    write_whole(tmp_path / REFERENCE_ROWS, b"rows")
+    FACTS.write(tmp_path)
+    (tmp_path / lost).unlink()
+    assert Facts.read(tmp_path, tmp_path / "model.onnx") is None
+
+
+@pytest.fixture
+def free_ports(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    ports = {"SERVING": free_port(), "EXPORTER": free_port()}
+    for section, port in ports.items():
+        monkeypatch.setitem(os.environ, f"MODEL_MONITOR_{section}__PORT", str(port))
+    return ports
+
+
+def test_ports_follow_the_environment(tmp_path: Path, free_ports: dict[str, int]) -> None:
+    settings = configured(prepared(tmp_path))
+    assert {"SERVING": settings.serving.port, "EXPORTER": settings.exporter.port} == free_ports
+
+
+def test_a_port_in_use_is_named_with_the_way_to_another(tmp_path: Path, free_ports: dict[str, int]) -> None:
+    taken = free_ports["EXPORTER"]
+    with listening(taken), pytest.raises(AddressInUse, match=rf"Port {taken} .*MODEL_MONITOR_EXPORTER__PORT="):
+        configured(prepared(tmp_path))
+
+
+def test_a_log_outside_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "MODEL_MONITOR_LOG__PATH", str(tmp_path / "elsewhere.db"))
+    with pytest.raises(MonitorError, match="MODEL_MONITOR_LOG__PATH leads out"):
+        configured(prepared(tmp_path / "demo"))
