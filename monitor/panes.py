@@ -1,7 +1,8 @@
 """Panes: one time step of one model, version, segment and block, as a sparse vector of integers.
 
-`PanePlan` says at which steps a model's panes are kept and for how long; `PaneTable` is what one partition has counted; `PaneStore` is what all
-partitions have committed. Panes of a coarser step are folded from a finer one that divides it, so that a row is counted once per root step.
+`PanePlan` says at which steps a model's panes are kept and for how long; `PaneTable` is what one partition has counted; `PaneStore` is
+what all partitions have committed. Panes of a coarser step are folded from a finer one that divides it, so that a row is counted once per
+root step.
 """
 
 import json
@@ -19,6 +20,7 @@ from monitor.stats.windows import step_of
 
 Start = int
 """The beginning of a pane, milliseconds since the epoch, a multiple of its step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -220,7 +222,7 @@ class PaneTable:
 
 @dataclass(slots=True)
 class PaneStore:
-    """The committed panes of all partitions, as the aggregate reads them: sums over partitions and time. Merging is adding, so order is no matter."""
+    """The committed panes of all partitions, as the aggregate reads them: sums over partitions and time, in whatever order they came."""
 
     _panes: dict[Series, dict[Start, dict[int, bytes]]] = field(default_factory=dict)
     _revisions: dict[Series, int] = field(default_factory=dict)

@@ -5,7 +5,7 @@ handed over at a time; the law tests hold that.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,28 +16,22 @@ from monitor.events import (
     Bools,
     Int32s,
     Int64s,
-    Labels,
     LabelValues,
     ModelRows,
     Outcome,
     Predictions,
-    Rejection,
     Schema,
     Stream,
     Task,
 )
-from monitor.join import OUTCOMES, JoinRules, JoinTable, LabelRows, PairChanges, PairCounts, PredictionRows
-from monitor.log import TIME_MARK, Commit, Committed, DeadLetter, Record
+from monitor.join import OUTCOMES, JoinRules, JoinTable, LabelRows, PairChanges, PredictionRows
+from monitor.ledger import Ledger, pairs_by_model, pairs_from_models
+from monitor.log import TIME_MARK, Commit, Committed, Record
 from monitor.panes import PanePlan, PaneTable, Series
 from monitor.segments import EVERYTHING, NO_ROOM, Expression, SegmentDictionary, VersionDictionary
 from monitor.stats.layout import Block, ModelLayout
 from monitor.stats.sums import distinct
 
-DEAD_LETTER_BYTES = 16 * 2**20
-"""Bytes of dead letters kept a commit; what is beyond is counted like the others, and still in the source log."""
-_DEAD = frozenset(
-    {Outcome.UNDECODABLE, Outcome.UNKNOWN_MODEL, Outcome.INVALID, Outcome.BAD_TIME, Outcome.OUT_OF_ORDER, Outcome.MISROUTED}
-)
 _ACCEPTED = OUTCOMES.index(Outcome.ACCEPTED)
 _OVER_LIMIT = OUTCOMES.index(Outcome.OVER_LIMIT)
 
@@ -46,7 +40,8 @@ _OVER_LIMIT = OUTCOMES.index(Outcome.OVER_LIMIT)
 class Model:
     """One model as the pipeline knows it. `layout_of` gives the layout of a version; it must answer the same as long as the process lives.
 
-    `segments` lists the expressions beside `EVERYTHING`; `first_values` the segment values of the reference by dimension, which are kept first.
+    `segments` lists the expressions beside `EVERYTHING`; `first_values` the segment values of the reference by dimension, which are
+    kept first.
     """
 
     schema: Schema
@@ -73,19 +68,22 @@ class Pipeline:
     def __init__(self, models: Sequence[Model], bounds: Bounds, *, partition: int = 0, partitions: int = 1) -> None:
         self.models = tuple(models)
         self.partition = partition
-        self.counters = Counters()
         self.panes = PaneTable({(model.schema.name, block): model.plan.folds() for model in self.models for block in Block})
         self._bounds = bounds
         self._partitions = partitions
         self._schemas = tuple(model.schema for model in self.models)
+        self._ledger = Ledger(self._schemas, partitions, Counters())
         self._values = LabelValues.of(self._schemas)
         self._width = max((len(schema.classes) for schema in self._schemas if schema.task is Task.MULTICLASS), default=0)
         self.join = self.empty_join()
         self._versions = VersionDictionary()
         self._segments = [SegmentDictionary(model.schema.dimensions, _copied(model.first_values)) for model in self.models]
-        self._dead_letters: list[DeadLetter] = []
-        self._dead_bytes = 0
         self._replaying = False
+
+    @property
+    def counters(self) -> Counters:
+        """Counts and dictionaries so far."""
+        return self._ledger.counters
 
     def empty_join(self) -> JoinTable:
         """A join table as this configuration needs it."""
@@ -121,7 +119,7 @@ class Pipeline:
             return
         outcome = np.full(len(decoded), _OVER_LIMIT, dtype=np.int8)
         outcome[usable] = added.outcomes
-        self._count(Stream.PREDICTIONS, decoded, records, routed, outcome)
+        self._ledger.settle(Stream.PREDICTIONS, decoded, records, routed, outcome)
         counted = routed & ((outcome == _ACCEPTED) | (outcome == _OVER_LIMIT)) & (identity != NO_ROOM)
         for group in decoded.groups:
             kept = np.flatnonzero(counted[group.rows])
@@ -138,7 +136,7 @@ class Pipeline:
             return
         outcome = np.zeros(len(decoded), dtype=np.int8)
         outcome[usable] = added.outcomes
-        self._count(Stream.LABELS, decoded, records, routed, outcome)
+        self._ledger.settle(Stream.LABELS, decoded, records, routed, outcome)
         accepted = routed & (outcome == _ACCEPTED)
         for index in np.unique(decoded.model[accepted]).tolist():
             arrival = decoded.arrival[accepted & (decoded.model == index)]
@@ -190,7 +188,9 @@ class Pipeline:
         identity, segment = rows.identity[group.rows], rows.segment[group.rows]
         for code in np.unique(identity).tolist():
             own = time[identity == code]
-            self.counters.predictions.setdefault(self._versions.entries[code], Span(int(own[0]), int(own[0]))).reach(int(own.min()), int(own.max()))
+            self.counters.predictions.setdefault(self._versions.entries[code], Span(int(own[0]), int(own[0]))).reach(
+                int(own.min()), int(own.max())
+            )
         for layout, places in self._by_layout(group.model, identity):
             part = group if len(places) == len(group.rows) else group.taking(places)
             hits = layout.inputs.hits(part)
@@ -244,56 +244,12 @@ class Pipeline:
                     codes[index] = self.panes.code_of(Series(name, version, text, block, step, digest))
                 yield codes[place], step
 
-    def _count(self, stream: Stream, decoded: Predictions | Labels, records: Sequence[Record], routed: Bools, outcome: Int64s | np.ndarray) -> None:
-        """Counts every received event once, and keeps those that cannot be used."""
-        counters = self.counters
-        counters.unknown_keys[stream] += decoded.unknown_keys
-        if len(decoded):
-            newest = int(decoded.arrival.max())
-            counters.newest[stream] = max(newest, counters.newest.get(stream, newest))
-        kinds = len(OUTCOMES) + 1
-        kind = np.where(routed, outcome, kinds - 1).astype(np.int64)
-        found, counts = np.unique((decoded.model.astype(np.int64) + 1) * kinds + kind, return_counts=True)
-        for key, count in zip(found.tolist(), counts.tolist(), strict=True):
-            model, place = divmod(key, kinds)
-            name = self._schemas[model - 1].name if model else ""
-            counters.events[stream, name, OUTCOMES[place] if place < len(OUTCOMES) else Outcome.MISROUTED] += count
-        rejected = list(decoded.rejected)
-        for rejection in decoded.rejected:
-            counters.events[stream, rejection.model, rejection.outcome] += 1
-        for row in np.flatnonzero((kind != _ACCEPTED)).tolist():
-            settled = OUTCOMES[kind[row]] if kind[row] < len(OUTCOMES) else Outcome.MISROUTED
-            if settled in _DEAD:
-                reason = _reason(settled, decoded, row, self._partitions)
-                name = self._schemas[decoded.model[row]].name if decoded.model[row] >= 0 else ""
-                rejected.append(Rejection(int(decoded.offset[row]), int(decoded.row[row]), settled, name, reason))
-        self._bury(stream, records, rejected)
-
-    def _bury(self, stream: Stream, records: Sequence[Record], rejected: Iterable[Rejection]) -> None:
-        """Keeps the records of rejected events as dead letters, one for each record, outcome and reason."""
-        rows: dict[tuple[int, Outcome, str], list[int]] = {}
-        for rejection in rejected:
-            rows.setdefault((rejection.offset, rejection.outcome, rejection.reason), []).append(rejection.row)
-        if not rows:
-            return
-        by_offset = {record.offset: record for record in records}
-        for (offset, outcome, reason), places in rows.items():
-            record = by_offset[offset]
-            self._dead_bytes += len(record.value)
-            if self._dead_bytes > DEAD_LETTER_BYTES:
-                return
-            self._dead_letters.append(
-                DeadLetter(stream, offset, record.timestamp, record.content_type, outcome, reason, tuple(places), record.value)
-            )
-
     def commit(self, offsets: Mapping[Stream, int]) -> Commit:
         """Everything since the last one, for the log to make durable. `offsets` are those of the next records to take."""
         self.join.sweep()
         panes = self.panes.flush()
         panes |= self.panes.free(self._pane_limits())
-        commit = Commit(self.partition, dict(offsets), panes, self._state(), tuple(self._dead_letters))
-        self._dead_letters, self._dead_bytes = [], 0
-        return commit
+        return Commit(self.partition, dict(offsets), panes, self._state(), self._ledger.take_dead_letters())
 
     def _pane_limits(self) -> dict[tuple[str, Block, int], int]:
         """Where panes are past their use, by model, block and step."""
@@ -310,7 +266,9 @@ class Pipeline:
 
     def _state(self) -> bytes:
         counters = self.counters
-        counters.watermarks = {stream: mark for stream in (Stream.PREDICTIONS, Stream.LABELS) if (mark := self.join.watermark(stream)) is not None}
+        counters.watermarks = {
+            stream: mark for stream in (Stream.PREDICTIONS, Stream.LABELS) if (mark := self.join.watermark(stream)) is not None
+        }
         counters.versions = self._versions.entries
         counters.segments |= {schema.name: dictionary.values for schema, dictionary in zip(self._schemas, self._segments, strict=True)}
         counters.pairs |= pairs_by_model(self.join.counts, self._schemas)
@@ -321,7 +279,7 @@ class Pipeline:
 
         The records between that and the committed offsets are to be taken again, in silence: `replay`, then `restored`.
         """
-        self.counters = Counters.from_bytes(committed.state)
+        self._ledger.counters = Counters.from_bytes(committed.state)
         self._versions = VersionDictionary(list(self.counters.versions))
         for place, model in enumerate(self.models):
             values = self.counters.segments.get(model.schema.name) or _copied(model.first_values)
@@ -361,33 +319,3 @@ def _runs(records: Sequence[Record]) -> Iterator[tuple[Record | None, Sequence[R
 
 def _copied(values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {dimension: list(kept) for dimension, kept in values.items()}
-
-
-def _reason(outcome: Outcome, decoded: Predictions | Labels, row: int, partitions: int) -> str:
-    match outcome:
-        case Outcome.MISROUTED:
-            home = int(decoded.id_partition[row]) % partitions
-            return f"its id belongs to partition {home}: let the producer partition by murmur2 of the id (librdkafka: partitioner=murmur2_random)"
-        case Outcome.OUT_OF_ORDER:
-            return "it arrived further behind the newest record of its log than log.out_of_order allows"
-        case _:
-            return "its time is too far from its arrival (a prediction's lies from log.out_of_order before to 1 h after it, a label's at most 1 h after it)"
-
-
-def pairs_by_model(counts: PairCounts, schemas: Sequence[Schema]) -> dict[str, dict[str, int]]:
-    """The join's counts by model name and fate; "" holds the orphans that name no model."""
-    named = {
-        schema.name: {field.name: int(getattr(counts, field.name)[index]) for field in fields(counts)}
-        for index, schema in enumerate(schemas)
-    }
-    return named | {"": {"orphaned": int(counts.orphaned[-1])}}
-
-
-def pairs_from_models(pairs: Mapping[str, Mapping[str, int]], schemas: Sequence[Schema]) -> PairCounts:
-    """The inverse of `pairs_by_model`; models that are new count from 0."""
-    counts = PairCounts.zero(len(schemas))
-    for index, schema in enumerate(schemas):
-        for fate, count in pairs.get(schema.name, {}).items():
-            getattr(counts, fate)[index] = count
-    counts.orphaned[-1] = pairs.get("", {}).get("orphaned", 0)
-    return counts

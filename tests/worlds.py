@@ -34,10 +34,14 @@ MULTICLASS = Schema("kind", Task.MULTICLASS, ("c", "a", "b"), -1, 0.5, {"temp": 
 BOUNDS = Bounds(out_of_order=DAY, early=DAY, rows_limit=100_000, label_names_model=False)
 
 
-def model_of(schema: Schema, *, horizon: int = 3 * DAY, corrections: Corrections = Corrections.LAST_WINS, windows: Sequence[int] = (HOUR, DAY)) -> Model:
+def model_of(
+    schema: Schema, *, horizon: int = 3 * DAY, corrections: Corrections = Corrections.LAST_WINS, windows: Sequence[int] = (HOUR, DAY)
+) -> Model:
     """A model with one layout for all its versions."""
     features = {
-        name: NumericLayout(np.array([0.0, 10.0, 20.0]), -5.0, 30.0, 1e-6) if kind is FeatureKind.NUMERIC else CategoricalLayout(("UA", "DL"), ("AA",))
+        name: NumericLayout(np.array([0.0, 10.0, 20.0]), -5.0, 30.0, 1e-6)
+        if kind is FeatureKind.NUMERIC
+        else CategoricalLayout(("UA", "DL"), ("AA",))
         for name, kind in schema.features.items()
     }
     layout = layout_of(Classes.of(schema), features, edges_up_to(horizon))
@@ -46,7 +50,7 @@ def model_of(schema: Schema, *, horizon: int = 3 * DAY, corrections: Corrections
         JoinRules(horizon, corrections),
         PanePlan(tuple(windows), horizon, DAY),
         tuple((dimension,) for dimension in schema.dimensions),
-        lambda version: layout,
+        lambda _: layout,
         {"carrier": ("UA",)} if schema.dimensions else {},
     )
 

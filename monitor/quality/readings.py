@@ -22,9 +22,10 @@ class ClockName(StrEnum):
 class Reading:
     """One model, version ("" is all pooled), segment ("" is everything), window and clock.
 
-    The window is `[since, until)` in whole panes. `predictions` and `maturity` (labelled over all) are None on the feedback clock, where they have no
-    meaning. `coverage` is the share of the window for which panes of the present layout can exist: below 1 after a change of layout or
-    before the model's first event. `inputs` counts what arrived in place of usable values, by feature; `drift` is by feature (also `@score`, `@prediction`, `@label`), empty on the feedback clock or without a reference.
+    The window is `[since, until)` in whole panes. `predictions` and `maturity` (labelled over all) are None on the feedback clock, where
+    they have no meaning. `coverage` is the share of the window for which panes of the present layout can exist: below 1 after a change of
+    layout or before the model's first event. `inputs` counts what arrived in place of usable values, by feature; `drift` is by feature
+    (also `@score`, `@prediction`, `@label`), empty on the feedback clock or without a reference.
     """
 
     model: str
@@ -66,7 +67,10 @@ class EventCount:
 
 @dataclass(frozen=True, slots=True)
 class PairCount:
-    """Pairs of a prediction and a label with one fate: joined, replaced, repeated, late, conflict, orphaned; or `differing` repeated predictions."""
+    """Pairs of a prediction and a label by fate: joined, replaced, repeated, late, conflict.
+
+    Beside them `orphaned` labels, which met no prediction, and `differing` predictions: repeated ones that said something else.
+    """
 
     model: str
     fate: str
@@ -103,4 +107,4 @@ class Tick:
     log_partitions: Mapping[str, int]
     """Partitions of each stream."""
     history: Mapping[tuple[str, str], tuple[Reading, ...]] = field(default_factory=dict)
-    """By (model, window): up to 60 readings of the past, oldest first, one a pane step, for sparklines; version and segment pooled, cohort clock."""
+    """By (model, window): the window in up to 60 parts, oldest first, for sparklines; all versions and segments, cohort clock."""

@@ -34,7 +34,7 @@ def cell_of(key: Int64s) -> Int32s:
 
 
 def distinct(keys: Int64s) -> tuple[Int64s, Int64s]:
-    """The distinct values, ascending, and for each key its place among them. By marking instead of sorting where the values are near each other."""
+    """The distinct values, ascending, and for each key its place among them. Marks instead of sorting where the values are near each other."""
     if len(keys) == 0:
         return keys, keys
     low = int(keys.min())

@@ -81,7 +81,8 @@ def merge(vectors: Iterable[bytes]) -> bytes:
     unpacked = [unpack(vector) for vector in vectors if vector]
     if not unpacked:
         return EMPTY
-    cell, amount = add_up(np.concatenate([cell for cell, _ in unpacked]).astype(np.int64), np.concatenate([amount for _, amount in unpacked]))
+    cells = np.concatenate([cell for cell, _ in unpacked]).astype(np.int64)
+    cell, amount = add_up(cells, np.concatenate([amount for _, amount in unpacked]))
     return pack(cell.astype(np.int32), amount)
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.bench.evidently [--rows 100000]
 
-Ours reads Arrow messages of 500 predictions and their labels from an embedded log on disk, joins, counts, commits, and computes every reading of a window.
-Evidently's DataDrift and Classification presets get the joined rows as a data frame in memory. Needs the `report` extra.
+Ours reads Arrow messages of 500 predictions and their labels from an embedded log on disk, joins, counts, commits, and computes every
+reading of a window. Evidently's DataDrift and Classification presets get the joined rows as a data frame in memory. Needs the `report` extra.
 """
 
 import argparse
@@ -68,7 +68,9 @@ def profile(frame: pd.DataFrame) -> tuple[ModelLayout, Baseline]:
     for name in NUMERIC:
         values = frame[name].to_numpy()
         quartiles = np.quantile(values, (0.25, 0.75))
-        features[name] = NumericLayout(np.quantile(values, np.arange(1, 32) / 32), values.min(), values.max(), float(np.diff(quartiles)[0]) / 2**20)
+        features[name] = NumericLayout(
+            np.quantile(values, np.arange(1, 32) / 32), values.min(), values.max(), float(np.diff(quartiles)[0]) / 2**20
+        )
         columns[name] = NumericColumn(values, no, no)
     for name in CATEGORICAL:
         features[name] = CategoricalLayout(CATEGORIES)
@@ -113,9 +115,9 @@ def ours(log: EmbeddedLog, layout: ModelLayout, baseline: Baseline) -> float:
     """Seconds from the log on disk to every reading of a day's window, the commit included."""
     began = time.perf_counter()
     plan = PanePlan((2 * DAY,), 3 * DAY, DAY)
-    model = Model(SCHEMA, JoinRules(3 * DAY, Corrections.LAST_WINS), plan, (), lambda version: layout, {})
+    model = Model(SCHEMA, JoinRules(3 * DAY, Corrections.LAST_WINS), plan, (), lambda _: layout, {})
     pipeline = Pipeline([model], Bounds(DAY, DAY, 10_000_000, label_names_model=False))
-    watched = Watched("bench", "", "binary", "yes", {"2d": 2 * DAY}, lambda version: layout, lambda version: baseline, ALL_METHODS)
+    watched = Watched("bench", "", "binary", "yes", {"2d": 2 * DAY}, lambda _: layout, lambda _: baseline, ALL_METHODS)
     aggregate = Aggregate([watched], {Stream.PREDICTIONS: 1, Stream.LABELS: 1})
     positions = dict.fromkeys((Stream.PREDICTIONS, Stream.LABELS), 0)
     ownership = log.acquire()

@@ -2,8 +2,8 @@
 
     python -m tests.bench.pipeline [--events 1000000]
 
-Half of the events are predictions of a binary model with 10 numeric features, half their labels an hour later; messages of 500 events, as the server writes
-them, 64 a poll. Then where the time goes, by stage.
+Half of the events are predictions of a binary model with 10 numeric features, half their labels an hour later; messages of 500 events, as
+the server writes them, 64 a poll. Then where the time goes, by stage.
 """
 
 import argparse
@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     events = parser.parse_args().events
     found, of = polls(events), layout()
-    model = Model(SCHEMA, JoinRules(14 * DAY, Corrections.LAST_WINS), PanePlan((HOUR, DAY, 7 * DAY), 14 * DAY, DAY), (), lambda version: of, {})
+    model = Model(
+        SCHEMA, JoinRules(14 * DAY, Corrections.LAST_WINS), PanePlan((HOUR, DAY, 7 * DAY), 14 * DAY, DAY), (), lambda _: of, {}
+    )
     whole(found[:2], model)
     pairs = [(whole(found, model), floor(found, of)) for _ in range(3)]
     took, least = min(took for took, _ in pairs), min(least for _, least in pairs)

@@ -43,7 +43,13 @@ def add(table: PaneTable, rows: list[tuple[str, int, int, list[tuple[int, int]]]
         entries = [(place, cell, amount) for place, each in enumerate(mine) for cell, amount in each[3]]
         columns = [np.array([entry[column] for entry in entries], dtype=np.int64) for column in range(3)]
         extra = Additions(columns[0], columns[1].astype(np.int32), columns[2])
-        table.add(series, root, np.array([each[2] * 1_000 for each in mine], dtype=np.int64), Hits(np.zeros((1, len(mine)), dtype=np.int32), extra), SIZE)
+        table.add(
+            series,
+            root,
+            np.array([each[2] * 1_000 for each in mine], dtype=np.int64),
+            Hits(np.zeros((1, len(mine)), dtype=np.int32), extra),
+            SIZE,
+        )
 
 
 def content(items: dict[bytes, bytes]) -> dict[tuple[str, int, int], dict[int, int]]:
@@ -58,7 +64,9 @@ def content(items: dict[bytes, bytes]) -> dict[tuple[str, int, int], dict[int, i
 
 @settings(deadline=None)
 @given(batches=st.lists(st.lists(row, max_size=8), max_size=5), flushes=st.sets(st.integers(0, 4)))
-def test_panes_are_the_sums_of_their_rows_whatever_the_batches_and_flushes(batches: list[list[tuple[str, int, int, list[tuple[int, int]]]]], flushes: set[int]) -> None:
+def test_panes_are_the_sums_of_their_rows_whatever_the_batches_and_flushes(
+    batches: list[list[tuple[str, int, int, list[tuple[int, int]]]]], flushes: set[int]
+) -> None:
     table = PaneTable(FOLDS)
     flushed: dict[bytes, bytes] = {}
     for place, batch in enumerate(batches):

@@ -44,11 +44,15 @@ predictions = st.one_of(
         times,
         st.sampled_from([{"c": 0.2, "a": 0.5, "b": 0.3}, {"c": 1.0}, {}]),
     ),
-    st.sampled_from([b"", b"{", b"[]", {"id": "id-1"}, {"id": "x", "time": START, "model": "nobody", "version": "1", "features": {}, "score": 1}]),
+    st.sampled_from(
+        [b"", b"{", b"[]", {"id": "id-1"}, {"id": "x", "time": START, "model": "nobody", "version": "1", "features": {}, "score": 1}]
+    ),
 )
 labels = st.one_of(
     st.builds(
-        lambda number, time, value, own, model: label(number, time, value, model=model, **({} if own is None else {"time": time - own * HOUR})),
+        lambda number, time, value, own, model: label(
+            number, time, value, model=model, **({} if own is None else {"time": time - own * HOUR})
+        ),
         ids,
         times,
         st.sampled_from(["late", "on_time", 1, 0]),
@@ -120,7 +124,9 @@ def outcome_of(worker: Pipeline, positions: dict[Stream, int]) -> tuple[dict[byt
 @given(
     st.lists(predictions | marks, max_size=14).map(in_order),
     st.lists(labels | marks, max_size=14).map(in_order),
-    st.lists(st.tuples(st.sampled_from(SOURCES), st.integers(1, 6), st.sampled_from(["", "commit", "snapshot", "kill", "kill"])), max_size=16),
+    st.lists(
+        st.tuples(st.sampled_from(SOURCES), st.integers(1, 6), st.sampled_from(["", "commit", "snapshot", "kill", "kill"])), max_size=16
+    ),
 )
 def test_interleaving_batches_commits_kills_and_restores_do_not_show(
     predicted: list[Record], labelled: list[Record], schedule: list[tuple[Stream, int, str]]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from monitor.events import Outcome, Stream
+from monitor.ledger import DEAD_LETTER_BYTES
 from monitor.log import TIME_MARK, Record
 from monitor.panes import parse_key
-from monitor.pipeline import DEAD_LETTER_BYTES, Pipeline
+from monitor.pipeline import Pipeline
 from monitor.stats.layout import Block
 from monitor.stats.vector import unpack
 from tests.worlds import BINARY, DAY, HOUR, MULTICLASS, START, label, model_of, pipeline, prediction, record
@@ -167,7 +168,9 @@ def test_an_outlier_can_be_corrected_exactly(scale: float) -> None:
     """Floating sums are not exactly removable: correcting a 1e12 outlier left 0.09998 of 0.1. Integer sums are."""
     calm, upset = pipeline(), pipeline()
     for worker in (calm, upset):
-        feed(worker, PREDICTIONS, prediction(1, START, score=0.1), prediction(2, START, features={"temp": scale, "carrier": "UA"}, score=1.0))
+        feed(
+            worker, PREDICTIONS, prediction(1, START, score=0.1), prediction(2, START, features={"temp": scale, "carrier": "UA"}, score=1.0)
+        )
     feed(calm, LABELS, label(1, START + HOUR), label(2, START + 3 * HOUR, "late"))
     feed(upset, LABELS, label(1, START + HOUR), label(2, START + 2 * HOUR, "on_time"), label(2, START + 3 * HOUR, "late"))
     assert cells(calm, Block.COHORT) == cells(upset, Block.COHORT)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.stats.bins import EDGES_LIMIT, edges_below, edges_at_most
+from monitor.stats.bins import EDGES_LIMIT, edges_at_most, edges_below
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e308, -1e308, 5e-324])
 
