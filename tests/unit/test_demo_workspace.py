@@ -1,7 +1,9 @@
 """The demo's folder: its configuration is valid, the model survives, what is not the demo's is left alone."""
 
+import errno
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +11,16 @@ import pytest
 
 from monitor.config import ClockKind, load
 from monitor.demo import recipe
-from monitor.demo.facts import REFERENCE_ROWS, Facts, sha256, write_whole
+from monitor.demo.facts import REFERENCE_ROWS, Facts, appearing, sha256
 from monitor.demo.preparing import configured
-from monitor.demo.workspace import Workspace, opened
+from monitor.demo.workspace import Workspace, explained, opened
 from monitor.errors import AddressInUse, MonitorError
 from tests.unit.demo_ports import free_port, listening
+
+
+def write(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"content")
 
 
 def prepared(folder: Path) -> Workspace:
@@ -36,18 +43,18 @@ def test_the_configuration_says_what_the_recipe_says(tmp_path: Path) -> None:
 def test_another_run_starts_from_an_empty_log_and_keeps_the_model(tmp_path: Path) -> None:
     workspace = prepared(tmp_path / "demo")
     (workspace.data / "log.db").write_bytes(b"last year")
-    write_whole(workspace.model, b"model")
+    write(workspace.model)
     prepared(tmp_path / "demo")
     assert list(workspace.data.iterdir()) == []
-    assert workspace.model.read_bytes() == b"model"
+    assert workspace.model.read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("theirs", ["data/log.db", "model-monitor.yaml"])
 def test_a_folder_with_somebody_elses_files_is_refused_and_left_as_it_was(tmp_path: Path, theirs: str) -> None:
-    write_whole(tmp_path / theirs, b"precious")
+    write(tmp_path / theirs)
     with pytest.raises(MonitorError, match="did not write"), opened(tmp_path):
         pass
-    assert (tmp_path / theirs).read_bytes() == b"precious"
+    assert (tmp_path / theirs).read_bytes() == b"content"
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -73,32 +80,54 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
         pass
 
 
-FACTS = Facts(recipe.VERSION, sha256(b"model"), 0.6, 0.3, 0.6, -0.03, 0.01, 36.0, {"2013-07": 0.6})
+@pytest.fixture
+def finished(tmp_path: Path) -> Facts:
+    """What a training leaves in `tmp_path`."""
+    write(tmp_path / "model.onnx")
+    write(tmp_path / REFERENCE_ROWS)
+    digests = sha256(tmp_path / "model.onnx"), sha256(tmp_path / REFERENCE_ROWS)
+    facts = Facts(recipe.VERSION, *digests, 0.6, 0.3, 0.6, -0.03, 0.01, 36.0, {"2013-07": 0.6})
+    facts.write(tmp_path)
+    return facts
 
 
-def test_a_finished_training_is_used_again(tmp_path: Path) -> None:
-    write_whole(tmp_path / "model.onnx", b"model")
-    write_whole(tmp_path / REFERENCE_ROWS, b"rows")
-    FACTS.write(tmp_path)
-    assert Facts.read(tmp_path, tmp_path / "model.onnx") == FACTS
+def test_a_finished_training_is_used_again(tmp_path: Path, finished: Facts) -> None:
+    assert Facts.read(tmp_path, tmp_path / "model.onnx") == finished
 
 
-@pytest.mark.parametrize("damaged", ["facts.json", "model.onnx"])
+def test_a_training_by_another_recipe_is_not_used(tmp_path: Path, finished: Facts) -> None:
+    replace(finished, recipe=recipe.VERSION + 1).write(tmp_path)
+    assert Facts.read(tmp_path, tmp_path / "model.onnx") is None
+
+
+@pytest.mark.parametrize("damaged", ["facts.json", "model.onnx", REFERENCE_ROWS])
+@pytest.mark.usefixtures("finished")
 def test_a_damaged_training_is_not_used(tmp_path: Path, damaged: str) -> None:
-    write_whole(tmp_path / "model.onnx", b"model")
-    write_whole(tmp_path / REFERENCE_ROWS, b"rows")
-    FACTS.write(tmp_path)
     (tmp_path / damaged).write_bytes(b"{}")
     assert Facts.read(tmp_path, tmp_path / "model.onnx") is None
 
 
 @pytest.mark.parametrize("lost", ["facts.json", "model.onnx", REFERENCE_ROWS])
+@pytest.mark.usefixtures("finished")
 def test_an_interrupted_training_is_not_used(tmp_path: Path, lost: str) -> None:
-    write_whole(tmp_path / "model.onnx", b"model")
-    write_whole(tmp_path / REFERENCE_ROWS, b"rows")
-    FACTS.write(tmp_path)
     (tmp_path / lost).unlink()
     assert Facts.read(tmp_path, tmp_path / "model.onnx") is None
+
+
+def test_a_file_whose_writing_fails_does_not_appear(tmp_path: Path) -> None:
+    def fail(partial: Path) -> None:
+        partial.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"), appearing(tmp_path / "model.onnx") as partial:
+        fail(partial)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.ENOSPC, r"Free 0\.5 GB"), (errno.EROFS, "can be written to with --dir")])
+def test_what_the_disk_says_is_explained(tmp_path: Path, number: int, remedy: str) -> None:
+    with pytest.raises(MonitorError, match=remedy), explained(tmp_path):
+        raise OSError(number, os.strerror(number))
 
 
 @pytest.fixture
