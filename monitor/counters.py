@@ -1,6 +1,6 @@
-"""What a partition remembers beside its panes and its join table: counts, dictionaries, watermarks. Committed with the panes, as text.
+"""What a partition remembers beside its panes and join table: counts, dictionaries, watermarks. Committed with them, as text.
 
-Everything here is a function of the partition's logs up to the committed offsets, so it neither loses a count in a crash nor counts one twice.
+Everything here is a function of the logs up to the committed offsets, so it neither loses a count in a crash nor counts one twice.
 """
 
 import json
@@ -27,9 +27,10 @@ class Span:
 
 @dataclass(slots=True)
 class Counters:
-    """`events` by (stream, model, outcome); `unknown_keys` by stream; `predictions` the times of each (model, version)'s accepted predictions; `labels` the arrivals
-    of each model's accepted labels; `newest` the greatest arrival of an event (not of a time mark) by stream; `watermarks` of the join by stream;
-    `segments` the kept values by model and dimension; `versions` in the order of their codes; `pairs` the join's counts by name, a list by model.
+    """`events` by (stream, model, outcome); `unknown_keys` by stream; `predictions` the times of each (model, version)'s accepted ones;
+    `labels` the arrivals of each model's accepted labels; `newest` the greatest arrival of an event (not of a time mark) by stream;
+    `watermarks` of the join by stream; `segments` the kept values by model and dimension; `versions` in the order of their codes; `pairs`
+    the join's counts by model ("" for labels that name none) and fate.
     """
 
     events: Counter[tuple[Stream, str, Outcome]] = field(default_factory=Counter)
@@ -67,7 +68,9 @@ class Counters:
         try:
             document = json.loads(state)
             if document["format"] != _FORMAT:
-                raise LogError(f"committed state of format {document['format']}, expected {_FORMAT}: run the version that wrote it, or start a new log")
+                raise LogError(
+                    f"committed state of format {document['format']}, expected {_FORMAT}: run the version that wrote it, or start a new log"
+                )
             return cls(
                 events=Counter({(Stream(stream), model, Outcome(outcome)): count for stream, model, outcome, count in document["events"]}),
                 unknown_keys=Counter({Stream(stream): count for stream, count in document["unknown_keys"].items()}),
@@ -79,8 +82,10 @@ class Counters:
                 versions=[(model, version) for model, version in document["versions"]],
                 pairs=document["pairs"],
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise LogError(f"the committed state of a partition is corrupt ({error}): restore the log from a copy, or start a new one") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LogError(
+                f"the committed state of a partition is corrupt ({error}): restore the log from a copy, or start a new one"
+            ) from error
 
     def forget(self, model: str) -> None:
         """Removes what a model that is gone for good left. The codes of its versions stay taken."""

@@ -124,8 +124,8 @@ def tail(config: Path | None, count: int, follows: bool, stream: str) -> None:
 
 def _open(config: Path | None) -> "Log":
     from monitor.clock import WallClock
-    from monitor.config import load
     from monitor.commands.opening import open_log
+    from monitor.config import load
 
     return open_log(load(config, os.environ), WallClock())
 

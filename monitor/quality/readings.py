@@ -104,6 +104,8 @@ class Tick:
     partitions: tuple[PartitionState, ...]
     events: tuple[EventCount, ...]
     pairs: tuple[PairCount, ...]
+    unknown_keys: Mapping[tuple[str, int], int]
+    """By stream and partition, keys of events that no schema names."""
     log_partitions: Mapping[str, int]
     """Partitions of each stream."""
     history: Mapping[tuple[str, str], tuple[Reading, ...]] = field(default_factory=dict)

@@ -1,0 +1,39 @@
+"""`watch`: the daemon's command line. What it runs is in `watching`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from monitor.commands.watching import Format
+
+
+@click.command()
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Configuration file.  [default: model-monitor.yaml]")
+@click.option(
+    "--once", is_flag=True, help="Read the log to its present end, print the readings as of its newest record, and exit. Binds no port."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "openmetrics"]),
+    default="table",
+    show_default=True,
+    help="How --once prints the readings.",
+)
+def command(path: Path | None, *, once: bool, form: "Format") -> None:
+    """Join predictions with their late labels, keep the readings, and show them.
+
+    Runs until SIGTERM or Ctrl-C: metrics at /metrics, a status page at /, JSON at /api/v1/readings, all on port 9464 unless the
+    configuration says otherwise. It goes on where the last commit left off, also after a crash.
+    """
+    from monitor.commands import watching
+    from monitor.config import load
+
+    settings = load(path, os.environ)
+    if once:
+        watching.once(settings, form)
+    else:
+        watching.run(settings)

@@ -1,0 +1,87 @@
+"""The latest tick as Prometheus text and as OpenMetrics: rendered once a tick, however often it is scraped.
+
+Both formats hold the same lines under different headings, so a line is written once. prometheus_client, which renders from objects, takes
+twice as long for one format as this for both (tests/bench/scrape); it still tells what the process uses.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+from prometheus_client import exposition as text_format
+from prometheus_client.openmetrics import exposition as openmetrics_format
+
+from monitor.export.catalogue import METRICS, Kind, MetricDefinition
+from monitor.export.families import Sample
+
+TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_ALTERNATIVES: Final = frozenset({"class", "average"})
+"""A series has one of them; every other label is there also when it is empty."""
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
+_END: Final = b"# EOF\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """One tick in both formats; the OpenMetrics one still wants its end."""
+
+    text: bytes
+    openmetrics: bytes
+
+
+class Exposition:
+    """What scrapes are answered with, from the latest tick. One thread publishes, any number render."""
+
+    def __init__(self) -> None:
+        self._rendered = _Rendered(b"", b"")
+        self._process = CollectorRegistry(auto_describe=False)
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            self._process.register(collector)
+
+    def publish(self, samples: Iterable[Sample]) -> None:
+        """Replaces what there was."""
+        lines: dict[str, list[str]] = {}
+        for sample in samples:
+            lines.setdefault(sample.metric.name, []).append(_line(sample))
+        self._rendered = _Rendered(_joined(lines, _text_heading), _joined(lines, _openmetrics_heading))
+
+    def openmetrics(self) -> bytes:
+        """The tick alone, whole."""
+        return self._rendered.openmetrics + _END
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The tick and what the process uses at this moment: body and content type, OpenMetrics where the Accept header names it."""
+        if "application/openmetrics-text" in accept:
+            process: bytes = openmetrics_format.generate_latest(self._process)  # type: ignore[no-untyped-call]  # its text twin is typed
+            return self._rendered.openmetrics + process, OPENMETRICS_TYPE
+        return self._rendered.text + text_format.generate_latest(self._process), TEXT_TYPE
+
+
+def _line(sample: Sample) -> str:
+    metric = sample.metric
+    labels = ",".join(
+        [
+            f'{name}="{value.translate(_ESCAPES)}"'
+            for name, value in zip(metric.labels, sample.labels, strict=True)
+            if value or name not in _ALTERNATIVES
+        ]
+    )
+    return f"{metric.name}{{{labels}}} {sample.value}\n" if labels else f"{metric.name} {sample.value}\n"
+
+
+def _text_heading(metric: MetricDefinition) -> str:
+    return f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
+
+
+def _openmetrics_heading(metric: MetricDefinition) -> str:
+    family = metric.name.removesuffix("_total") if metric.kind is Kind.COUNTER else metric.name
+    unit = f"# UNIT {family} {metric.unit}\n" if metric.unit else ""
+    return f"# HELP {family} {metric.help}\n# TYPE {family} {metric.kind}\n{unit}"
+
+
+def _joined(lines: Mapping[str, Sequence[str]], heading: Callable[[MetricDefinition], str]) -> bytes:
+    parts = (part for metric in METRICS if metric.name in lines for part in (heading(metric), *lines[metric.name]))
+    return "".join(parts).encode(errors="backslashreplace")  # a label may hold half of a surrogate pair, and no scrape dies of it

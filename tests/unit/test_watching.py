@@ -1,0 +1,209 @@
+"""The board between the worker and the door, and the daemon's own commands on a folder."""
+
+import json
+import socket
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from monitor.app import cli
+from monitor.clock import ManualClock
+from monitor.commands.watching import Board, build
+from monitor.config import load
+from monitor.events import Stream
+from monitor.export.exposition import Exposition
+from monitor.export.families import Shown
+from monitor.export.http import BadQuery, UnknownModel
+from monitor.export.page import StatusPage
+from monitor.log import Message
+from monitor.log.embedded import EmbeddedLog
+from monitor.log.memory import MemoryLog
+from monitor.quality.drift import Method
+from monitor.worker import Pace, Worker
+from tests.committed import PREDICTIONS, aggregate, commit
+from tests.worlds import BINARY, DAY, HOUR, START, label, model_of, pipeline, prediction, record
+
+EVENTS = [prediction(number, START + number * 60_000) for number in range(30)]
+CONFIG = """
+log: {kind: embedded, path: data/log.db}
+exporter: {port: %d}
+models:
+  - {name: late, task: binary, classes: [on_time, late], positive_class: late, windows: [1h, 1d], features: {temp: numeric}}
+"""
+
+
+class NoSnapshots:
+    def write(self, *_: object) -> None: ...
+
+    def newest(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board(aggregate(), Exposition(), StatusPage("1", 5), Shown((Method.PSI,), 0.05))
+
+
+def worked(board: Board) -> Board:
+    """After a worker has taken events in and the tick is computed."""
+    log = MemoryLog(partitions=1, clock=ManualClock(START + DAY))
+    log.append(PREDICTIONS, [Message(0, START, record(0, event).value) for event in EVENTS])
+    pipelines = {0: pipeline(model_of(BINARY))}
+    worker = Worker(log, log.acquire(), pipelines, NoSnapshots(), ManualClock(START + DAY), Pace(1 << 20, 1, 1, None), board.apply)
+    worker.restore(board.load)
+    worker.drain()
+    board.update(worker, START + HOUR - 1)
+    return board
+
+
+def rows(board: Board, **query: str) -> list[object]:
+    readings = board.readings(query)["readings"]
+    assert isinstance(readings, list)
+    return readings
+
+
+def test_before_the_first_tick_there_is_what_the_configuration_tells(board: Board) -> None:
+    text = board.exposition.render("")[0].decode()
+    assert 'model_monitor_model_info{model="late"} 1\n' in text
+    assert 'model_monitor_coverage_ratio{model="late"} 0.0\n' in text
+    assert 'model_monitor_build_info{version="' in text
+    assert "model_monitor_events_total{" not in text  # a count that is restored later would read as a reset
+    assert "restoring" in board.render_page()
+    assert board.readings({}) == {"now": None, "readings": []}
+
+
+def test_after_a_tick_every_door_tells_the_same(board: Board) -> None:
+    worked(board).is_ready = True
+    text = board.exposition.render("")[0].decode()
+    assert 'model_monitor_window_predictions{model="late",version="",segment="",window="1h",clock="cohort"} 30\n' in text
+    assert 'outcome="accepted"} 30\n' in text
+    assert "model_monitor_clock_timestamp_seconds 1699923599.999\n" in text
+    assert "30 accepted" in board.render_page()
+    assert "restoring" not in board.render_page()
+    assert board.readings({})["now"] == "2023-11-14T00:59:59.999Z"
+    assert rows(board) == rows(board, model="late")
+
+
+def test_a_range_is_read_from_the_aggregate(board: Board) -> None:
+    [cohort, *_] = rows(worked(board), model="late", since="2023-11-14T00:10:00Z", until="2023-11-14T01:20:00+01:00")
+    assert isinstance(cohort, dict)
+    assert (cohort["since"], cohort["until"], cohort["predictions"]) == ("2023-11-14T00:10:00Z", "2023-11-14T00:20:00Z", 10)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"modle": "late"}, "unknown parameter 'modle'; there are model, since and until"),
+        ({"since": "2023-11-14T00:00:00Z"}, "a range needs model, since and until"),
+        ({"model": "late", "until": "2023-11-14T00:00:00Z"}, "a range needs model, since and until"),
+        ({"model": "late", "since": "yesterday", "until": "x"}, "since='yesterday' is not RFC 3339"),
+        ({"model": "late", "since": "2023-11-14T00:00:00", "until": "x"}, "since='2023-11-14T00:00:00' has no offset"),
+        ({"model": "late", "since": "0001-01-01T00:00:00+14:00", "until": "x"}, "since='0001-01-01T00:00:00+14:00' is not"),
+        (
+            {"model": "late", "since": "2023-11-14T00:00:00Z", "until": "9999-12-31T23:59:59-14:00"},
+            "until='9999-12-31T23:59:59-14:00' is not",
+        ),
+        ({"model": "late", "since": "2023-11-14T00:00:01Z", "until": "2023-11-14T01:00:00Z"}, "60 min, 2 min wide"),
+    ],
+)
+def test_a_query_that_makes_no_sense_says_why(board: Board, query: dict[str, str], message: str) -> None:
+    with pytest.raises(BadQuery) as refusal:
+        worked(board).readings(query)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("span", [{}, {"since": "2023-11-14T00:00:00Z", "until": "2023-11-14T01:00:00Z"}])
+def test_a_model_that_is_not_configured_is_unknown(board: Board, span: dict[str, str]) -> None:
+    with pytest.raises(UnknownModel, match="'nobody' is not configured"):
+        board.readings({"model": "nobody"} | span)
+
+
+def test_the_widest_range_is_answered(board: Board) -> None:
+    found = rows(worked(board), model="late", since="0001-01-01T00:00:00Z", until="9999-12-31T00:00:00Z")
+    assert isinstance(found[0], dict)
+    assert found[0]["predictions"] == 30
+
+
+def test_a_commit_waits_for_a_range_that_is_being_read(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The aggregate is one thread's at a time, or a range would see half of a commit."""
+    worked(board)
+    more = commit(EVENTS, [label(number, START + HOUR) for number in range(30)])
+    read = board.aggregate.between
+    applying = threading.Thread(target=board.apply, args=(more,))
+
+    def meanwhile(name: str, since: int, until: int) -> object:
+        applying.start()
+        applying.join(0.05)
+        return read(name, since, until)
+
+    monkeypatch.setattr(board.aggregate, "between", meanwhile)
+    [cohort, *_] = rows(board, model="late", since="2023-11-14T00:00:00Z", until="2023-11-14T01:00:00Z")
+    applying.join()
+    assert isinstance(cohort, dict)
+    assert (cohort["predictions"], cohort["labels"]) == (30, 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A configuration, and a log with some events."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        (tmp_path / "model-monitor.yaml").write_text(CONFIG % probe.getsockname()[1])
+    (tmp_path / "data").mkdir()
+    log = EmbeddedLog(tmp_path / "data" / "log.db", partitions=1, clock=ManualClock(START + DAY))
+    log.append(Stream.PREDICTIONS, [Message(0, START, record(0, event).value) for event in EVENTS])
+    log.append(Stream.LABELS, [Message(0, START, record(0, label(1, START + HOUR)).value)])
+    log.close()
+    return tmp_path
+
+
+def once(folder: Path, form: str) -> str:
+    result = CliRunner().invoke(cli, ["watch", "-c", str(folder / "model-monitor.yaml"), "--once", "--format", form])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_once_prints_the_readings_as_of_the_newest_record_in_each_format(folder: Path) -> None:
+    document = json.loads(once(folder, "json"))
+    assert document["now"] == "2023-11-14T01:00:00Z"
+    assert document["readings"][0]["predictions"] == 28  # the hour that ends at 01:02
+    families = text_string_to_metric_families(once(folder, "openmetrics"))  # type: ignore[no-untyped-call]  # its text twin is typed
+    assert "model_monitor_recall_ratio" in {family.name for family in families}
+    header, *lines = once(folder, "table").splitlines()
+    assert header.split()[:3] == ["model", "version", "segment"]
+    assert {len(line.split()) for line in lines} == {len(header.split())}
+
+
+def test_once_beside_a_daemon_stops_with_a_message(folder: Path) -> None:
+    with ExitStack() as stack:
+        build(load(folder / "model-monitor.yaml", {}), stack, once=False)
+        result = CliRunner().invoke(cli, ["watch", "-c", str(folder / "model-monitor.yaml"), "--once"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "another daemon holds this log" in result.stderr
+
+
+def test_the_daemon_is_up_but_not_ready_while_it_restores_and_stops_when_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal handlers are the process's; here they are called as the interpreter would."""
+    handlers: list[object] = []
+    monkeypatch.setattr("signal.signal", lambda _, handler: handlers.append(handler))
+    settings = load(folder / "model-monitor.yaml", {})
+    address = f"http://127.0.0.1:{settings.exporter.port}"
+    answers: dict[str, int] = {}
+
+    def restoring(_worker: Worker, _on_state: object, stop: threading.Event) -> None:
+        answers["healthz"] = httpx.get(f"{address}/healthz").status_code
+        answers["readyz"] = httpx.get(f"{address}/readyz").status_code
+        answers["metrics"] = httpx.get(f"{address}/metrics").status_code
+        for handler in handlers:
+            assert callable(handler)
+            handler()
+        answers["told to stop"] = stop.is_set()
+
+    monkeypatch.setattr(Worker, "restore", restoring)
+    result = CliRunner().invoke(cli, ["watch", "-c", str(folder / "model-monitor.yaml")])
+    assert result.exit_code == 0, result.output
+    assert answers == {"healthz": 200, "readyz": 503, "metrics": 200, "told to stop": True}
