@@ -83,7 +83,8 @@ def _why(worst: MonthReading, facts: Facts) -> Iterator[str]:
         f"The cause: in six weeks of winter it learned that warmer days are on time ({facts.temp_coefficient:+.3f} to the log-odds per °F, "
         f"a coincidence: February alone gives {facts.temp_coefficient_february:+.3f}) and carried that into warmth it had never seen. "
         f"Told {facts.temp_median:.0f} °F, the winter's median, on every day, the same model would have found {_ratio(held)} of "
-        f"{_name(worst)}'s late flights. It was a modest model from the start (AUROC {facts.validation_roc_auc:.3f} on validation)."
+        f"{_name(worst)}'s late flights. It was a modest model from the start (AUROC {facts.validation_roc_auc:.3f} on validation), "
+        "picked among several that were compared because it shows this so plainly."
     )
 
 
