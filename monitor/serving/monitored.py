@@ -1,0 +1,210 @@
+"""What a served model means to the monitor: which input column is which feature, which output is the score, what was decided.
+
+Settled once at load from the configured schema, the model's metadata, its warm-up outputs and the repository's `config.yaml`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from monitor.errors import ModelError
+from monitor.events import FeatureKind, Schema, Task
+from monitor.serving.refusals import BadRequest
+from monitor.serving.repository import EntryConfig
+from monitor.serving.tensors import ANY, Tensor, TensorSpec, json_type
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSource:
+    """Where a feature's values stand: a column of a 2-D input, or (None) the whole of an input with one value a row."""
+
+    feature: str
+    input: str
+    column: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSource:
+    """The output that holds probabilities. `columns` are, for a binary model, the positive class's, else one for each class in
+    configured order; empty where the output is P(positive) itself."""
+
+    output: int
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """How to read named features, scores and the predicted class out of a model's tensors. At least one of `score`, `label` is there."""
+
+    schema: Schema
+    sources: tuple[FeatureSource, ...]
+    score: ScoreSource | None
+    label: int | None
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Configured features that no input carries: missing in the log unless a request gives them in `parameters.features`."""
+        carried = {source.feature for source in self.sources}
+        return tuple(feature for feature in self.schema.features if feature not in carried)
+
+    def inputs_of_known_width(self, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        """The inputs as requests are checked against: a table whose width the graph leaves open has that of its features."""
+        widths = {source.input: source.column + 1 for source in self.sources if source.column is not None}
+        return tuple(
+            replace(spec, shape=(spec.shape[0], widths[spec.name])) if spec.name in widths and spec.shape[1] == ANY else spec
+            for spec in inputs
+        )
+
+    def features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """(n,) values by feature."""
+        return {
+            source.feature: inputs[source.input].reshape(-1) if source.column is None else inputs[source.input][:, source.column]
+            for source in self.sources
+        }
+
+    def scores(self, output: Tensor) -> Tensor:
+        """(n, `Schema.score_count`) from the score output, of the type the model gave them in."""
+        assert self.score is not None
+        return output[:, list(self.score.columns)] if self.score.columns else output.reshape(-1, 1)
+
+    def predicted(self, scores: Tensor) -> Tensor:
+        """(n,) indices of classes: by the threshold on the score, or the greatest score."""
+        schema = self.schema
+        if schema.task is Task.BINARY:
+            # As float64, like everyone who reads the score back from the log.
+            reached = scores[:, 0].astype(np.float64) >= schema.threshold
+            return np.where(reached, schema.positive, 1 - schema.positive)
+        decided: Tensor = scores.argmax(axis=1)
+        return decided
+
+    def labels(self, output: Tensor) -> list[str]:
+        """(n,) class names from the model's own label output."""
+        return [self._class_named(value) for value in output.reshape(-1).tolist()]
+
+    def check_features(self, extras: Mapping[str, Sequence[object]]) -> None:
+        """Raises `BadRequest` for a value of `parameters.features` that no monitored feature can take."""
+        for name, values in extras.items():
+            if name not in self.absent:
+                known = ", ".join(self.absent) or "none is missing"
+                raise BadRequest(f'"parameters.features": "{name[:80]}" is not a monitored feature that the inputs leave out ({known})')
+            numeric = self.schema.features[name] is FeatureKind.NUMERIC
+            kinds, expected = ((int, float), "a number") if numeric else ((str,), "a string")
+            for row, value in enumerate(values):
+                if value is not None and type(value) not in kinds:
+                    raise BadRequest(f'"parameters.features.{name}"[{row}] must be {expected} or null, not {json_type(value)}')
+
+    def _class_named(self, value: object) -> str:
+        """An integer matches the class of that text, else the class at that index; anything else is the log reader's to refuse."""
+        text = str(value)
+        if text not in self.schema.classes and isinstance(value, int) and 0 <= value < len(self.schema.classes):
+            return self.schema.classes[value]
+        return text
+
+
+def link(
+    schema: Schema, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], warm: Sequence[Tensor], config: EntryConfig
+) -> Monitored:
+    """Raises `ModelError` where the model, its `config.yaml` and the configuration disagree, or leave open what is what."""
+    sources = _sources(schema, inputs, config)
+    label = _label(outputs)
+    score = _score(schema, outputs, warm, config)
+    if score is None and label is None:
+        shapes = ", ".join(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in outputs)
+        raise ModelError(
+            f"model {schema.name}: no output is a score (floating, one column a class of {len(schema.classes)}, or one value a row) or "
+            f"a label (INT64 or BYTES, one value a row) among {shapes}: export one, or take the model out of `models`"
+        )
+    if score is not None and label is not None and not config.classes and warm:
+        _check_order(schema, score, outputs, warm, label)
+    return Monitored(schema, sources, score, label)
+
+
+def _sources(schema: Schema, inputs: Sequence[TensorSpec], config: EntryConfig) -> tuple[FeatureSource, ...]:
+    if not schema.features:
+        # Neither the configuration nor a reference names any: decisions are monitored, inputs are not.
+        return ()
+    if config.inputs:
+        return _configured_sources(schema, inputs, config)
+    named = [FeatureSource(spec.name, spec.name, None) for spec in inputs if spec.name in schema.features and _one_value_a_row(spec)]
+    if named:
+        return tuple(named)
+    tables = [spec for spec in inputs if len(spec.shape) == 2]
+    if len(inputs) == 1 and len(tables) == 1 and tables[0].shape[1] in (ANY, len(schema.features)):
+        return tuple(FeatureSource(feature, tables[0].name, column) for column, feature in enumerate(schema.features))
+    shapes = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
+    raise ModelError(
+        f"model {schema.name}: none of its inputs ({shapes}) is named like one of the {len(schema.features)} configured features, and "
+        f"there is no single input with {len(schema.features)} columns: put a config.yaml beside the model with "
+        f"`inputs: {{{inputs[0].name}: [feature, …]}}`"
+    )
+
+
+def _configured_sources(schema: Schema, inputs: Sequence[TensorSpec], config: EntryConfig) -> tuple[FeatureSource, ...]:
+    specs = {spec.name: spec for spec in inputs}
+    sources = []
+    for name, columns in config.inputs.items():
+        spec = specs.get(name)
+        if spec is None:
+            raise ModelError(f"{config.path}: inputs.{name}: the model has no such input; it takes {', '.join(specs)}")
+        width = 1 if _one_value_a_row(spec) else spec.shape[1] if len(spec.shape) == 2 else 0
+        if width not in (ANY, len(columns)):
+            raise ModelError(f"{config.path}: inputs.{name}: {len(columns)} names for an input of the shape {list(spec.shape)}")
+        for column, feature in enumerate(columns):
+            if feature is None:
+                continue
+            if feature not in schema.features:
+                raise ModelError(
+                    f"{config.path}: inputs.{name}[{column}]: {feature!r} is no feature of the model {schema.name} in the configuration"
+                )
+            sources.append(FeatureSource(feature, name, None if _one_value_a_row(spec) else column))
+    repeated = {source.feature for source in sources if [other.feature for other in sources].count(source.feature) > 1}
+    if repeated:
+        raise ModelError(f"{config.path}: inputs: {', '.join(sorted(repeated))} is given to more than one column")
+    return tuple(sources)
+
+
+def _one_value_a_row(spec: TensorSpec) -> bool:
+    return len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] == 1)
+
+
+def _score(schema: Schema, outputs: Sequence[TensorSpec], warm: Sequence[Tensor], config: EntryConfig) -> ScoreSource | None:
+    order = config.classes or schema.classes
+    if set(order) != set(schema.classes):
+        raise ModelError(f"{config.path}: classes: {list(order)} are not the classes of the configuration, {list(schema.classes)}")
+    columns = tuple(order.index(name) for name in schema.classes)
+    wanted = (columns[schema.positive],) if schema.task is Task.BINARY else columns
+    # What the warm-up run gave tells widths that the graph leaves open.
+    shapes = [output.shape for output in warm] or [spec.shape for spec in outputs]
+    candidates = []
+    for index, (spec, shape) in enumerate(zip(outputs, shapes, strict=True)):
+        if not spec.datatype.startswith("FP"):
+            continue
+        if len(shape) == 2 and shape[1] == len(schema.classes):
+            candidates.append(ScoreSource(index, wanted))
+        elif schema.task is Task.BINARY and (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
+            candidates.append(ScoreSource(index, ()))
+    # Converters call it probabilities, probability, output_probability; a raw margin beside it has another name.
+    candidates.sort(key=lambda source: ("prob" not in outputs[source.output].name.lower(), not source.columns))
+    return candidates[0] if candidates else None
+
+
+def _label(outputs: Sequence[TensorSpec]) -> int | None:
+    for index, spec in enumerate(outputs):
+        if spec.datatype in ("INT64", "INT32", "BYTES") and _one_value_a_row(spec):
+            return index
+    return None
+
+
+def _check_order(schema: Schema, score: ScoreSource, outputs: Sequence[TensorSpec], warm: Sequence[Tensor], label: int) -> None:
+    """Refuses a model whose own label says that its score columns stand in another order: every ratio would be silently reversed."""
+    if not score.columns or outputs[label].datatype != "BYTES":
+        return
+    probabilities = warm[score.output][0]
+    named, top = warm[label].reshape(-1)[0], int(probabilities.argmax())
+    tie = int((probabilities == probabilities[top]).sum()) > 1
+    if not tie and named in schema.classes and schema.classes[top] != named:
+        raise ModelError(
+            f"model {schema.name}: its greatest probability stands in column {top} ({schema.classes[top]!r} in the configured order) where "
+            f"its own label says {named!r}: give the order of the columns as `classes: [...]` in a config.yaml beside the model"
+        )

@@ -1,0 +1,71 @@
+"""What a request is refused with: an HTTP status and a sentence that says what was wrong, what was expected and where."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from monitor.errors import MonitorError
+
+
+class Refusal(MonitorError):
+    """Ends a request with `status` and `{"error": message}`. Never a bug, never logged: the client is told instead."""
+
+    status: ClassVar[int] = 500
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What the answer carries beside its body."""
+        return ()
+
+
+class BadRequest(Refusal):
+    """The request is not what the protocol, or the model's metadata, says."""
+
+    status = 400
+
+
+class NotFound(Refusal):
+    """No such model, version or path."""
+
+    status = 404
+
+
+class MethodNotAllowed(Refusal):
+    """The path exists, the method does not."""
+
+    status = 405
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        self._allowed = tuple(allowed)
+        super().__init__(f"{method} is not possible here; use {' or '.join(self._allowed)}")
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return ((b"allow", ", ".join(self._allowed).encode()),)
+
+
+class TooLarge(Refusal):
+    """The body is over `serving.body_limit`."""
+
+    status = 413
+
+
+class InferenceFailed(Refusal):
+    """The model loaded and warmed up, and still failed on a request that its metadata allows."""
+
+    status = 500
+
+
+class NotReady(Refusal):
+    """The server is starting or stopping."""
+
+    status = 503
+
+
+class Unavailable(Refusal):
+    """Nothing could be made durable right now; the same request may succeed later."""
+
+    status = 503
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return ((b"retry-after", b"5"),)
