@@ -35,6 +35,8 @@ state: {{path: data/state}}
 serving:
   repository: models/
   trust_client_times: true   # the year is 2013: what a client says the time is, it is
+exporter: {{tick: 1s}}         # a second is a week of flights at full speed
+worker: {{tick: 1s}}
 clock: watermark             # and "now" is the newest flight
 models:
   - name: {recipe.MODEL}
