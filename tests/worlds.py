@@ -59,9 +59,11 @@ def pipeline(*models: Model, partition: int = 0, partitions: int = 1, bounds: Bo
     return Pipeline(models or (model_of(BINARY), model_of(MULTICLASS)), bounds, partition=partition, partitions=partitions)
 
 
-def record(offset: int, event: Any, timestamp: int = START) -> Record:  # noqa: ANN401  anything that JSON can hold
-    """One JSON record."""
-    return Record(offset, timestamp, event if isinstance(event, bytes) else json.dumps(event).encode())
+def record(offset: int, event: Any) -> Record:  # noqa: ANN401  anything that JSON can hold
+    """One JSON record, stamped with the latest arrival that its events name."""
+    events = event if isinstance(event, list) else [event]
+    arrivals = [each["arrival"] for each in events if isinstance(each, dict) and isinstance(each.get("arrival"), int)]
+    return Record(offset, max(arrivals, default=START), event if isinstance(event, bytes) else json.dumps(event).encode())
 
 
 def prediction(number: int, time: int, /, **changes: Any) -> dict[str, Any]:  # noqa: ANN401  as above

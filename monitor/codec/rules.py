@@ -16,6 +16,9 @@ from monitor.events import Bools, Int32s, Int64s, Outcome, Schema, UInt64s
 NAME_BYTES_LIMIT = 128
 """Of a model's name and of a version."""
 
+ARRIVAL_AHEAD_MS = 3_600_000
+"""How far a row's arrival may lie after its record's timestamp, as the log's own bound for records."""
+
 UNKNOWN = -3
 """A model of a good name that nobody configured; `ABSENT` and `UNUSABLE` are the other two without an index."""
 
@@ -74,9 +77,16 @@ def times_in(frame: Frame, name: str, refusals: Refusals, *, required: bool) -> 
 
 
 def arrival_in(frame: Frame, refusals: Refusals) -> Int64s:
-    """The event's own arrival where it has one, else its record's timestamp."""
+    """The event's own arrival where it has one, else its record's timestamp.
+
+    The log bounds how far a record may lie in the future, and the record what its rows say: one arrival of the year 2100 would move the
+    watermark there, and everything after it would be out of order.
+    """
     times = times_in(frame, "arrival", refusals, required=False)
-    return np.where(times.absent, frame.origin.timestamp, times.milliseconds)
+    stamped = frame.origin.timestamp
+    ahead = ~times.absent & (times.milliseconds > stamped + ARRIVAL_AHEAD_MS)
+    refusals.add(ahead, "its arrival is more than an hour after its record's timestamp", Outcome.BAD_TIME)
+    return np.where(times.absent, stamped, times.milliseconds)
 
 
 def models_in(frame: Frame, schemas: tuple[Schema, ...], refusals: Refusals) -> Int32s:

@@ -167,7 +167,8 @@ def test_an_integer_is_a_version() -> None:
 )
 def test_a_time_is_epoch_milliseconds_or_rfc_3339(time: object, milliseconds: int) -> None:
     assert decoded(prediction(time=time)).time.tolist() == [milliseconds]
-    assert decoded(prediction(arrival=time)).arrival.tolist() == [milliseconds]
+    if milliseconds < RECORD_TIME:
+        assert decoded(prediction(arrival=time)).arrival.tolist() == [milliseconds]
 
 
 @pytest.mark.parametrize(
@@ -244,3 +245,11 @@ def test_columns_have_the_types_that_the_join_expects() -> None:
     assert batch.ids.shape == (1, 2)
     for name, arrays in columns.items():
         assert {str(array.dtype) for array in arrays} == {name}
+
+
+def test_an_arrival_far_ahead_of_its_record_is_refused_and_cannot_move_the_watermark() -> None:
+    batch = decoded(
+        prediction(arrival=RECORD_TIME + 3_600_000), prediction(arrival=RECORD_TIME + 3_600_001), prediction(arrival="2100-01-01T00:00:00Z")
+    )
+    assert batch.arrival.tolist() == [RECORD_TIME + 3_600_000]
+    assert [rejection.outcome for rejection in batch.rejected] == [Outcome.BAD_TIME] * 2

@@ -86,8 +86,9 @@ class World:
     def __post_init__(self) -> None:
         self.log = RefusingLog(self.clock)
 
-    def append(self, stream: Stream, *events: object, arrival: int = START) -> None:
-        self.log.append(stream, [Message(0, arrival, record(0, event).value) for event in events])
+    def append(self, stream: Stream, *events: object, arrival: int | None = None) -> None:
+        records = [record(0, event) for event in events]
+        self.log.append(stream, [Message(0, each.timestamp if arrival is None else arrival, each.value) for each in records])
 
     def worker(self, *, restored: bool = True, stop: Event | None = None) -> Worker:
         ownership: Ownership = self.log.acquire()
