@@ -7,6 +7,7 @@ from monitor.codec import json_frames
 from monitor.codec.json_frames import Event
 from monitor.codec.labels import labels_of
 from monitor.codec.predictions import predictions_of
+from monitor.codec.times import LAST_MILLISECOND
 from monitor.events import LabelValues, Rejection, Schema
 from monitor.log import Record
 
@@ -21,17 +22,22 @@ class ParsedEvents:
 
 def parse_predictions_json(body: bytes, schemas: tuple[Schema, ...]) -> ParsedEvents:
     """One prediction or an array of them. Never raises; a body that is neither has one error, at position 0."""
-    frames, rejected = json_frames.parse([Record(0, 0, body)])
+    frames, rejected = json_frames.parse([_undated(body)])
     events = [event for frame in frames for event in frame.events]
     return _parsed(events, [*rejected, *(bad for frame in frames for bad in predictions_of(frame, schemas).rejected)])
 
 
 def parse_labels_json(body: bytes, schemas: tuple[Schema, ...], model_required: bool) -> ParsedEvents:
     """The same for labels; `model_required` as in `decode_labels`."""
-    frames, rejected = json_frames.parse([Record(0, 0, body)])
+    frames, rejected = json_frames.parse([_undated(body)])
     events = [event for frame in frames for event in frame.events]
     values = LabelValues.of(schemas)
     return _parsed(events, [*rejected, *(bad for frame in frames for bad in labels_of(frame, schemas, values, model_required).rejected)])
+
+
+def _undated(body: bytes) -> Record:
+    """A record that no arrival lies ahead of: the door stamps it when it appends."""
+    return Record(0, LAST_MILLISECOND, body)
 
 
 def _parsed(events: Sequence[Event], rejected: Sequence[Rejection]) -> ParsedEvents:
