@@ -87,10 +87,11 @@ class LogFile:
         self._reading = threading.Lock()
         with ExitStack() as opened, self._explained("opening the log"):
             opened.callback(os.close, self._queue)
-            self._writer = opened.enter_context(closing(self._connect(wait_s=0)))
-            self._reader = opened.enter_context(closing(self._connect(wait_s=busy_wait_s)))
-            with self._turn("opening the log"):
+            with self._turn("opening the log"):  # connecting reads the file already, which another may be making
+                self._writer = opened.enter_context(closing(self._connect(wait_s=busy_wait_s)))
+                self._reader = opened.enter_context(closing(self._connect(wait_s=busy_wait_s)))
                 self._open(partitions)
+            self._writer.execute("PRAGMA busy_timeout = 0")  # from here on writers wait in `_begin`
             self._opened = opened.pop_all()
 
     @contextmanager

@@ -3,7 +3,9 @@
 import fcntl
 import sqlite3
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -204,3 +206,19 @@ def test_an_append_that_is_refused_does_not_take_its_neighbours_with_it(path: Pa
         log.append(Stream.LABELS, [Message(0, 0, b"x" * 2_000_000)])
     assert log.append(Stream.LABELS, [Message(0, 0, b"small")]) == [0]
     log.close()
+
+
+def test_several_that_begin_a_log_at_the_same_moment_all_open_it(tmp_path: Path) -> None:
+    """As `serve` and `watch` do at the first start."""
+    together = Barrier(4)
+
+    def begin(path: Path) -> str:
+        together.wait()
+        log = EmbeddedLog(path, partitions=1, clock=ManualClock())
+        log.close()
+        return log.identity
+
+    with ThreadPoolExecutor(together.parties) as threads:
+        for number in range(10):
+            path = tmp_path / str(number) / "log.db"
+            assert len(set(threads.map(begin, [path] * together.parties))) == 1
