@@ -11,18 +11,21 @@ from monitor.counters import Counters
 from monitor.events import Stream
 from monitor.log import Commit
 from monitor.model_readings import ModelReadings, Span, Watched
-from monitor.panes import PaneStore
+from monitor.pane_store import PaneStore
 from monitor.quality.readings import EventCount, ModelState, PairCount, PartitionState, Reading, Tick
 from monitor.stats.windows import step_of
 
 
 class RangeError(ValueError):
-    """A range of time that no whole panes fill."""
+    """A range of time that no whole panes fill; the message says which ranges there are."""
 
 
 class Aggregate:
-    """Merges what partitions committed. Laws: the order in which partitions commit is no matter; a commit's absolute values replace the
-    same partition's former ones; a partition that is dropped leaves nothing."""
+    """Merges what partitions committed.
+
+    Laws: the order in which partitions commit is no matter; a commit's absolute values replace the same partition's former ones; a
+    partition that is dropped leaves nothing.
+    """
 
     def __init__(self, models: Sequence[Watched], log_partitions: Mapping[str, int]) -> None:
         self._store = PaneStore()
@@ -31,7 +34,7 @@ class Aggregate:
         self._counters: dict[int, Counters] = {}
 
     def load(self, partition: int, state: bytes, panes: Iterable[tuple[bytes, bytes]]) -> None:
-        """Takes on everything that a partition has committed so far."""
+        """Takes on what a partition has committed: the whole `state`, and panes by key. Raises `LogError` or `DecodeError`."""
         self._counters[partition] = Counters.from_bytes(state)
         for key, value in panes:
             self._store.put(partition, key, value)
@@ -59,15 +62,19 @@ class Aggregate:
                 readings += found
                 history |= {(name, window): points for window, points in of_model.items()}
         return Tick(
-            now,
-            tuple(readings),
-            tuple(self._model_state(model.model, pending.get(name, 0)) for name, model in self._models.items()),
-            tuple(self._partition_states(lag)),
-            tuple(self._events()),
-            tuple(self._pairs()),
-            {(stream, number): count for number, of in self._counters.items() for stream, count in of.unknown_keys.items()},
-            self._log_partitions,
-            history,
+            now=now,
+            readings=tuple(readings),
+            models=tuple(self._model_state(model.model, pending.get(name, 0)) for name, model in self._models.items()),
+            partitions=tuple(self._partition_states(lag)),
+            events=tuple(self._events()),
+            pairs=tuple(self._pairs()),
+            unknown_keys={
+                (stream, partition): count
+                for partition, counters in self._counters.items()
+                for stream, count in counters.unknown_keys.items()
+            },
+            log_partitions=self._log_partitions,
+            history=history,
         )
 
     def between(self, name: str, since: Milliseconds, until: Milliseconds) -> tuple[Reading, ...]:
@@ -90,29 +97,29 @@ class Aggregate:
         """The model's versions by the time of their first prediction."""
         first: dict[str, Milliseconds] = {}
         for counters in self._counters.values():
-            for (model, version), span in counters.predictions.items():
+            for (model, version), seen in counters.predictions.items():
                 if model == name:
-                    first[version] = min(span.first, first.get(version, span.first))
+                    first[version] = min(seen.first, first.get(version, seen.first))
         return tuple(sorted(first, key=lambda version: (first[version], version)))
 
     def _model_state(self, model: Watched, pending: int) -> ModelState:
         last: dict[str, Milliseconds] = {}
         for version in self._versions(model.name):
-            spans = (counters.predictions.get((model.name, version)) for counters in self._counters.values())
-            last[version] = max(span.last for span in spans if span)
+            seen = (counters.predictions.get((model.name, version)) for counters in self._counters.values())
+            last[version] = max(predictions.last for predictions in seen if predictions)
         named = (model.name, "")  # a label that names no model may answer this one's predictions
         labels = [counters.labels[name].last for counters in self._counters.values() for name in named if name in counters.labels]
         return ModelState(
-            model.name,
-            model.owner,
-            model.task,
-            model.shown_class,
-            tuple(last),
-            tuple(model.windows),
-            last,
-            max(labels, default=None),
-            pending,
-            len(self._counters) / self._log_partitions[Stream.PREDICTIONS],
+            model=model.name,
+            owner=model.owner,
+            task=model.task,
+            shown_class=model.shown_class,
+            versions=tuple(last),
+            windows=tuple(model.windows),
+            last_predictions=last,
+            last_label=max(labels, default=None),
+            pending=pending,
+            coverage=len(self._counters) / self._log_partitions[Stream.PREDICTIONS],
         )
 
     def _partition_states(self, lag: Mapping[tuple[str, int], int]) -> Iterator[PartitionState]:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
+from monitor.clock import Milliseconds
 from monitor.errors import LogError
 from monitor.events import Outcome, Stream
 
@@ -14,34 +15,50 @@ _FORMAT = 1
 
 
 @dataclass(slots=True)
-class Span:
-    """First and last time of something, in milliseconds."""
+class Seen:
+    """The first and the last time of something, milliseconds since the epoch."""
 
-    first: int
-    last: int
+    first: Milliseconds
+    last: Milliseconds
 
-    def reach(self, first: int, last: int) -> None:
+    def reach(self, first: Milliseconds, last: Milliseconds) -> None:
+        """Widens to these times, if they lie outside."""
         self.first = min(self.first, first)
         self.last = max(self.last, last)
 
 
 @dataclass(slots=True)
 class Counters:
-    """`events` by (stream, model, outcome); `unknown_keys` by stream; `predictions` the times of each (model, version)'s accepted ones;
-    `labels` the arrivals of each model's accepted labels; `newest` the greatest arrival of an event (not of a time mark) by stream;
-    `watermarks` of the join by stream; `segments` the kept values by model and dimension; `versions` in the order of their codes; `pairs`
-    the join's counts by model ("" for labels that name none) and fate.
-    """
+    """One partition's counts and dictionaries. Law: `from_bytes(counters.to_bytes())` equals `counters`."""
 
     events: Counter[tuple[Stream, str, Outcome]] = field(default_factory=Counter)
+    """Received events by stream, model ("" where unknown) and outcome."""
     unknown_keys: Counter[Stream] = field(default_factory=Counter)
-    predictions: dict[tuple[str, str], Span] = field(default_factory=dict)
-    labels: dict[str, Span] = field(default_factory=dict)
-    newest: dict[Stream, int] = field(default_factory=dict)
-    watermarks: dict[Stream, int] = field(default_factory=dict)
+    """Keys of events that no schema names."""
+    predictions: dict[tuple[str, str], Seen] = field(default_factory=dict)
+    """The times of the predictions counted, by model and version."""
+    labels: dict[str, Seen] = field(default_factory=dict)
+    """The arrivals of the accepted labels, by model ("" for those that name none)."""
+    newest: dict[Stream, Milliseconds] = field(default_factory=dict)
+    """The greatest arrival of an event; unlike `watermarks` it does not move with a time mark."""
+    watermarks: dict[Stream, Milliseconds] = field(default_factory=dict)
+    """The join's."""
     segments: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """The kept values by model and dimension, in the order of their codes."""
     versions: list[tuple[str, str]] = field(default_factory=list)
+    """Model and version, in the order of their codes."""
+    outcomes: dict[str, dict[str, Milliseconds]] = field(default_factory=dict)
+    """Since which arrival labels count, by model and part of its configuration (`monitor.beginnings`)."""
     pairs: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The join's counts by model ("" for labels that name none) and fate (the fields of `join.PairCounts`)."""
+
+    def saw_predictions(self, identity: tuple[str, str], first: Milliseconds, last: Milliseconds) -> None:
+        """Predictions of a model and version were counted, the earliest of them made at `first` and the latest at `last`."""
+        self.predictions.setdefault(identity, Seen(first, last)).reach(first, last)
+
+    def saw_labels(self, model: str, first: Milliseconds, last: Milliseconds) -> None:
+        """Labels were accepted, the earliest of them arrived at `first` and the latest at `last`."""
+        self.labels.setdefault(model, Seen(first, last)).reach(first, last)
 
     def to_bytes(self) -> bytes:
         """Readable JSON."""
@@ -50,12 +67,13 @@ class Counters:
                 "format": _FORMAT,
                 "events": [[*key, count] for key, count in sorted(self.events.items())],
                 "unknown_keys": dict(self.unknown_keys),
-                "predictions": [[*key, span.first, span.last] for key, span in self.predictions.items()],
-                "labels": {model: [span.first, span.last] for model, span in self.labels.items()},
+                "predictions": [[*key, seen.first, seen.last] for key, seen in self.predictions.items()],
+                "labels": {model: [seen.first, seen.last] for model, seen in self.labels.items()},
                 "newest": self.newest,
                 "watermarks": self.watermarks,
                 "segments": self.segments,
                 "versions": self.versions,
+                "outcomes": self.outcomes,
                 "pairs": self.pairs,
             }
         ).encode()
@@ -74,12 +92,13 @@ class Counters:
             return cls(
                 events=Counter({(Stream(stream), model, Outcome(outcome)): count for stream, model, outcome, count in document["events"]}),
                 unknown_keys=Counter({Stream(stream): count for stream, count in document["unknown_keys"].items()}),
-                predictions={(model, version): Span(first, last) for model, version, first, last in document["predictions"]},
-                labels={model: Span(*span) for model, span in document["labels"].items()},
+                predictions={(model, version): Seen(first, last) for model, version, first, last in document["predictions"]},
+                labels={model: Seen(*seen) for model, seen in document["labels"].items()},
                 newest={Stream(stream): time for stream, time in document["newest"].items()},
                 watermarks={Stream(stream): time for stream, time in document["watermarks"].items()},
                 segments=document["segments"],
                 versions=[(model, version) for model, version in document["versions"]],
+                outcomes=document["outcomes"],
                 pairs=document["pairs"],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -95,4 +114,5 @@ class Counters:
             del self.predictions[identity]
         self.labels.pop(model, None)
         self.segments.pop(model, None)
+        self.outcomes.pop(model, None)
         self.pairs.pop(model, None)

@@ -44,11 +44,15 @@ class Outcome(StrEnum):
 
 
 class Task(StrEnum):
+    """What a model predicts: one of two classes by one score, or one of several by a score each."""
+
     BINARY = "binary"
     MULTICLASS = "multiclass"
 
 
 class FeatureKind(StrEnum):
+    """How a feature is decoded and counted: as numbers in bins, or as texts in categories."""
+
     NUMERIC = "numeric"
     CATEGORICAL = "categorical"
 
@@ -98,7 +102,7 @@ class NumericColumn:
     missing: Bools
     mistyped: Bools
 
-    def taking(self, rows: Int64s) -> "NumericColumn":
+    def take(self, rows: Int64s) -> "NumericColumn":
         return NumericColumn(self.values[rows], self.missing[rows], self.mistyped[rows])
 
 
@@ -112,7 +116,7 @@ class TextColumn:
     codes: Int32s
     categories: tuple[str, ...]
 
-    def taking(self, rows: Int64s) -> "TextColumn":
+    def take(self, rows: Int64s) -> "TextColumn":
         return TextColumn(self.codes[rows], self.categories)
 
 
@@ -137,15 +141,15 @@ class ModelRows:
     segments: Mapping[str, TextColumn]
     content: UInt64s
 
-    def taking(self, places: Int64s) -> "ModelRows":
+    def take(self, places: Int64s) -> "ModelRows":
         """The rows at these places (not positions in the batch), in the order given."""
         return ModelRows(
             self.model,
             self.rows[places],
             self.predicted[places],
             self.scores[places],
-            {name: column.taking(places) for name, column in self.features.items()},
-            {name: column.taking(places) for name, column in self.segments.items()},
+            {name: column.take(places) for name, column in self.features.items()},
+            {name: column.take(places) for name, column in self.segments.items()},
             self.content[places],
         )
 
@@ -214,6 +218,7 @@ class LabelValues:
 
     @classmethod
     def of(cls, schemas: tuple[Schema, ...]) -> "LabelValues":
+        """The codes for these models; every process that has the same ones gives the same codes."""
         texts = tuple(sorted({name for schema in schemas for name in schema.classes}))
         class_index = np.full((len(schemas), len(texts)), -1, dtype=np.int32)
         for model, schema in enumerate(schemas):

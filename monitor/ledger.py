@@ -7,22 +7,27 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.counters import Counters
-from monitor.events import Bools, Labels, Outcome, Predictions, Rejection, Schema, Stream
+from monitor.events import Labels, Outcome, Predictions, Rejection, Schema, Stream
 from monitor.join import OUTCOMES, PairCounts
 from monitor.log import DeadLetter, Record
 
 DEAD_LETTER_BYTES = 16 * 2**20
 """Bytes of dead letters kept a commit; what is beyond is counted like the others, and still in the source log."""
 
+MISROUTED = len(OUTCOMES)
+"""The code of the outcome that is decided before the join, beside the codes of `join.OUTCOMES`."""
+
 _OUTCOMES = (*OUTCOMES, Outcome.MISROUTED)
-"""Those of the join, and the one that is decided before it."""
 _DEAD = (Outcome.UNDECODABLE, Outcome.UNKNOWN_MODEL, Outcome.INVALID, Outcome.BAD_TIME, Outcome.OUT_OF_ORDER, Outcome.MISROUTED)
 _DEAD_CODES = [code for code, outcome in enumerate(_OUTCOMES) if outcome in _DEAD]
 
 
 @dataclass(slots=True)
 class Ledger:
-    """One partition's outcomes. Law: the counts of a stream add up to the events received there."""
+    """One partition's outcomes. Law: a stream's counts in `counters.events` add up to the events that were received there.
+
+    `partitions` is the log's number of them, for telling a misrouted row where it belongs.
+    """
 
     schemas: tuple[Schema, ...]
     partitions: int
@@ -30,30 +35,28 @@ class Ledger:
     _dead_letters: list[DeadLetter] = field(default_factory=list)
     _dead_bytes: int = 0
 
-    def settle(
-        self, stream: Stream, decoded: Predictions | Labels, records: Sequence[Record], routed: Bools, outcome: npt.NDArray[np.int8]
-    ) -> None:
-        """Books what decoding rejected and what became of each decoded row.
+    def settle(self, stream: Stream, decoded: Predictions | Labels, records: Sequence[Record], outcome: npt.NDArray[np.int8]) -> None:
+        """Counts what decoding rejected and what became of each of the n decoded rows.
 
-        `routed` (n,): whether it lay in its partition; `outcome` (n,): a code of `join.OUTCOMES`.
+        `records` are those that were decoded; `outcome` is (n,) codes of `join.OUTCOMES`, or `MISROUTED`.
         """
         counters = self.counters
         counters.unknown_keys[stream] += decoded.unknown_keys
         if len(decoded):
             newest = int(decoded.arrival.max())
             counters.newest[stream] = max(newest, counters.newest.get(stream, newest))
-        settled = np.where(routed, outcome, len(_OUTCOMES) - 1).astype(np.int64)
-        found, counts = np.unique((decoded.model.astype(np.int64) + 1) * len(_OUTCOMES) + settled, return_counts=True)
+        # One key a row for (model, outcome); + 1, because the model of a label that names none is -1.
+        found, counts = np.unique((decoded.model.astype(np.int64) + 1) * len(_OUTCOMES) + outcome, return_counts=True)
         for key, count in zip(found.tolist(), counts.tolist(), strict=True):
             model, code = divmod(key, len(_OUTCOMES))
             counters.events[stream, self._name(model - 1), _OUTCOMES[code]] += count
         for rejection in decoded.rejected:
             counters.events[stream, rejection.model, rejection.outcome] += 1
-        dead = np.flatnonzero(np.isin(settled, _DEAD_CODES)).tolist()
-        self._bury(stream, records, (*decoded.rejected, *(self._rejection(decoded, row, _OUTCOMES[settled[row]]) for row in dead)))
+        dead = np.flatnonzero(np.isin(outcome, _DEAD_CODES)).tolist()
+        self._bury(stream, records, (*decoded.rejected, *(self._rejection(decoded, row, _OUTCOMES[outcome[row]]) for row in dead)))
 
     def take_dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Those since the last call."""
+        """Those since the last call, up to `DEAD_LETTER_BYTES` of them."""
         taken = tuple(self._dead_letters)
         self._dead_letters, self._dead_bytes = [], 0
         return taken
@@ -69,7 +72,7 @@ class Ledger:
                 reason = f"its id belongs to partition {home}: {advice}"
             case Outcome.OUT_OF_ORDER:
                 reason = "it arrived further behind the newest record of its log than log.out_of_order allows"
-            case _:
+            case _:  # bad_time, the only other one among `_DEAD` that decoding leaves to the join
                 reason = (
                     "its time is too far from its arrival: a prediction's lies from log.out_of_order before to 1 h after it, "
                     "a label's at most 1 h after it"
@@ -77,7 +80,7 @@ class Ledger:
         return Rejection(int(decoded.offset[row]), int(decoded.row[row]), outcome, self._name(int(decoded.model[row])), reason)
 
     def _bury(self, stream: Stream, records: Sequence[Record], rejected: Iterable[Rejection]) -> None:
-        """Keeps the records of rejected events, one dead letter for each record, outcome and reason."""
+        """Keeps the records of rejected events whole: one dead letter for each record, outcome and reason, with the rows concerned."""
         rows: dict[tuple[int, Outcome, str], list[int]] = {}
         for rejection in rejected:
             rows.setdefault((rejection.offset, rejection.outcome, rejection.reason), []).append(rejection.row)

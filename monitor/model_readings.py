@@ -10,7 +10,8 @@ import numpy as np
 
 from monitor.clock import Milliseconds
 from monitor.events import Int64s
-from monitor.panes import PaneStore, Series
+from monitor.pane_store import PaneStore
+from monitor.panes import Series
 from monitor.quality.drift import ALL_METHODS, LABEL, FeatureDrift, Method, inputs_drift, label_drift
 from monitor.quality.inputs import inputs_quality
 from monitor.quality.performance import cohort_performance, feedback_performance
@@ -21,11 +22,12 @@ from monitor.stats.windows import step_of
 POOLED = ""
 """The version of readings over all versions together."""
 HISTORY_POINTS = 60
+"""The most parts that a window's history has: a sparkline has no room for more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a version is compared with: the reference's vectors, laid out as its own panes; `segments` holds the inputs by segment label."""
+    """What a version is compared with: the reference's int64 vectors, laid out as its panes; `segments` has inputs by segment label."""
 
     inputs: Int64s
     cohort: Int64s
@@ -34,10 +36,11 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One model as its readings need it. `windows` maps a window's text to its length in milliseconds.
+    """One model as its readings need it.
 
-    `layout_of` and `baseline_of` answer by version, and the same as long as the process lives. `segment_methods` are the drift scores of
-    segments; the whole gets every one.
+    `shown_class` is the positive class of a binary model, "" otherwise. `windows` maps a window's text to its length. `layout_of` and
+    `baseline_of` answer by version, and the same as long as the process lives. `segment_methods` are the drift scores of segments; the
+    whole gets every one.
     """
 
     name: str
@@ -75,9 +78,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """The panes of one segment over a span, added up. `inputs` is None where versions with different layouts were pooled.
+    """The panes of one segment over a span, added up: int64 vectors as `layout` has them.
 
-    `rows` are predictions; `earliest` is the start of the first pane there is, by block, of any time.
+    `inputs` is None where versions with different layouts were pooled. `rows` are predictions; `earliest` is the start of the first pane
+    there is, by block, whether or not it lies in the span.
     """
 
     layout: ModelLayout
@@ -98,7 +102,7 @@ class _Sums:
 
 
 def _pool(versions: Sequence[_Sums]) -> _Sums:
-    """Versions together, in the newest one's layout: panes of another layout do not add up with it and are left out."""
+    """Versions together, in the newest one's layout: cohort and feedback panes of another layout do not add up and are left out."""
     newest = versions[-1]
 
     def total(block: Block, vectors: Iterable[Int64s]) -> Int64s:
@@ -119,8 +123,16 @@ def _pool(versions: Sequence[_Sums]) -> _Sums:
     )
 
 
-_Kept = tuple[object, tuple[Reading, ...]]
-"""What readings were read from, and the readings."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Readings, and what they were read from: while that is the same, so are they."""
+
+    source: object
+    readings: tuple[Reading, ...]
+
+
+_Read = Callable[[Sequence[str], str, Span], Iterator[Reading]]
+"""Versions, segment and span to readings."""
 
 
 class ModelReadings:
@@ -129,7 +141,8 @@ class ModelReadings:
     def __init__(self, model: Watched, store: PaneStore) -> None:
         self.model = model
         self._store = store
-        self._kept: dict[tuple[str, ...], _Kept] = {}
+        self._kept: dict[tuple[str, str | None], _Kept] = {}
+        """By window and segment; a window's history is beside them under None."""
 
     def at(self, now: Milliseconds, versions: Sequence[str]) -> tuple[list[Reading], dict[str, tuple[Reading, ...]]]:
         """Every window's readings as of `now`, and by window its history. `versions` are in the order of their first prediction."""
@@ -140,25 +153,24 @@ class ModelReadings:
         for text, length in self.model.windows.items():
             span = Span.ending(text, length, now)
             for segment, of_versions in segments.items():
-                state = (span, of_versions, self._revisions(of_versions, segment, span.step))
-                kept = former.get((text, segment))
-                if kept is None or kept[0] != state:
-                    kept = (state, tuple(self._read(of_versions, segment, span)))
+                kept = self._kept_or_read(former.get((text, segment)), self._read, of_versions, segment, span)
                 self._kept[text, segment] = kept
-                readings += kept[1]
+                readings += kept.readings
             if versions:
-                state = (span, tuple(versions), self._revisions(versions, "", span.step))
-                kept = former.get((text,))
-                if kept is None or kept[0] != state:
-                    kept = (state, tuple(self._pooled_quality(versions, point) for point in span.points()))
-                self._kept[text,] = kept
-                history[text] = kept[1]
+                kept = self._kept_or_read(former.get((text, None)), self._history, tuple(versions), "", span)
+                self._kept[text, None] = kept
+                history[text] = kept.readings
         return readings, history
 
     def over(self, span: Span, versions: Sequence[str]) -> Iterator[Reading]:
         """The readings of every segment and version over one span."""
         for segment, of_versions in self._segments(versions).items():
             yield from self._read(of_versions, segment, span)
+
+    def _kept_or_read(self, kept: _Kept | None, read: _Read, versions: tuple[str, ...], segment: str, span: Span) -> _Kept:
+        """What was read before, where neither the span nor a pane of it has changed since."""
+        source = (span, versions, self._revisions(versions, segment, span.step))
+        return kept if kept is not None and kept.source == source else _Kept(source, tuple(read(versions, segment, span)))
 
     def _segments(self, versions: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """By segment, everything first, the versions that have panes of it."""
@@ -199,7 +211,7 @@ class ModelReadings:
                 yield reading
 
     def _of_sums(self, sums: _Sums, version: str, segment: str, span: Span) -> Iterator[Reading]:
-        """One reading a clock."""
+        """The cohort reading with drift and inputs, then the feedback reading."""
         cohort = self._quality(sums.layout, sums.cohort, sums.rows, version, segment, span)
         coverage = sums.coverage(Block.INPUTS, span)
         if sums.inputs is None:
@@ -241,6 +253,8 @@ class ModelReadings:
         labels = label_drift(sums.layout.cohort, baseline.cohort, sums.cohort)
         return drift if labels is None else {**drift, LABEL: labels}
 
-    def _pooled_quality(self, versions: Sequence[str], span: Span) -> Reading:
-        sums = _pool([self._sums(version, "", span) for version in versions])
-        return self._quality(sums.layout, sums.cohort, sums.rows, POOLED, "", span)
+    def _history(self, versions: Sequence[str], segment: str, span: Span) -> Iterator[Reading]:
+        """The span in parts: cohort quality of all versions together, without drift."""
+        for point in span.points():
+            sums = _pool([self._sums(version, segment, point) for version in versions])
+            yield self._quality(sums.layout, sums.cohort, sums.rows, POOLED, segment, point)

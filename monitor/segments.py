@@ -14,7 +14,15 @@ VALUES_LIMIT = 50
 """Values kept a dimension, those of the reference first, then first come."""
 MISSING = "missing"
 OTHER = "other"
+"""What the `segment` label says of an event without the dimension, and of a value beyond the bound."""
+
+VERSIONS_LIMIT = 1_000
+"""Versions a model may have in one partition's life; predictions of a further one are `over_limit`."""
+NO_ROOM = -1
+"""Instead of a version's code, once there are that many."""
+
 _RADIX = VALUES_LIMIT + 2
+"""Codes of a dimension. The configuration allows five dimensions at most, so that a row's segment fits an int32."""
 _OTHER_CODE = VALUES_LIMIT
 _MISSING_CODE = VALUES_LIMIT + 1
 
@@ -35,9 +43,9 @@ def segment_text(dimensions: Sequence[str], values: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class SegmentDictionary:
-    """Codes for the segment values of one model. A row's segment is one int32: its value codes in base 52, first dimension lowest.
+    """Codes for the segment values of one model. A row's segment is one int32: its value codes in base `_RADIX`, first dimension lowest.
 
-    `values` holds, by dimension, the kept values in the order of their codes.
+    `values` holds, by dimension, the kept values in the order of their codes; the lists given are the dictionary's own from then on.
     """
 
     dimensions: tuple[str, ...]
@@ -52,7 +60,7 @@ class SegmentDictionary:
             self._codes[dimension] = {value: code for code, value in enumerate(kept)}
 
     def encode(self, columns: Mapping[str, TextColumn], rows: int) -> Int32s:
-        """The segment of each of `rows` rows, in log order; new values are taken in while there is room."""
+        """The segment of each of `rows` rows, int32 (rows,), in log order; new values are taken in while there is room."""
         segment = np.zeros(rows, dtype=np.int64)
         for place, dimension in enumerate(self.dimensions):
             segment += self._encode_dimension(dimension, columns[dimension]) * _RADIX**place
@@ -75,7 +83,7 @@ class SegmentDictionary:
         return encoded
 
     def project(self, segment: Int32s, expression: Expression) -> Int64s:
-        """The part of each row's segment that an expression's dimensions make; 0 for `EVERYTHING`."""
+        """The part of each row's segment that an expression's dimensions make, int64 (n,); 0 for `EVERYTHING`."""
         part = np.zeros(len(segment), dtype=np.int64)
         for dimension in expression:
             place = self.dimensions.index(dimension)
@@ -91,14 +99,9 @@ class SegmentDictionary:
         return segment_text(expression, values)
 
 
-VERSIONS_LIMIT = 1_000
-"""Versions a model may have in one partition's life; predictions of a further one are `over_limit`."""
-NO_ROOM = -1
-
-
 @dataclass(slots=True)
 class VersionDictionary:
-    """Codes for (model name, version): the `identity` of the join."""
+    """Codes for (model name, version): the `identity` of the join. `entries` are those pairs in the order of their codes."""
 
     entries: list[tuple[str, str]] = field(default_factory=list)
     _codes: dict[tuple[str, str], int] = field(init=False, repr=False)

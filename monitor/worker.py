@@ -40,16 +40,21 @@ class Snapshots(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much is read at a time and how often what happens. Times are milliseconds; `idle_after` None: no time marks."""
+    """How much is read at a time, and how often what happens."""
 
     poll_bytes: int
     tick: Milliseconds
+    """Between two commits."""
     snapshot_every: Milliseconds
     idle_after: Milliseconds | None
+    """After so long a silence a log is told the time; None: never."""
 
 
 class Worker:
-    """Drives the pipelines of the partitions it owns."""
+    """Drives the pipelines of the partitions it owns: `restore` first, then `run` (or `drain`, for a log that is to be read once), `close`.
+
+    `on_commit` is shown each commit once it is durable. Everything but `turned_at` is for the one thread that drives it.
+    """
 
     def __init__(
         self,
@@ -121,14 +126,16 @@ class Worker:
         return replayed
 
     def _behind(self, partition: int, until: Mapping[Stream, int]) -> Stream | None:
-        """Which stream to read next: of those not yet at `until` the one with the lower watermark, or neither would wait for the other
-        and the join table would fill."""
+        """Which stream to read next, None where both are at `until`: the one with the lower watermark.
+
+        Read to its end first, one stream would fill the join table with rows that wait for the other.
+        """
         join = self._pipelines[partition].join
         unread = [stream for stream in SOURCES if self._positions[stream, partition] < until[stream]]
         return min(unread, key=lambda stream: join.watermark(stream) or 0, default=None)
 
     def poll(self) -> int:
-        """Takes in one read of each partition; how many records that was."""
+        """Takes in one read of each partition, of one stream; how many records that was."""
         taken = 0
         for partition, pipeline in self._pipelines.items():
             ends = {stream: self._log.end_offset(stream, partition) for stream in SOURCES}
@@ -192,7 +199,7 @@ class Worker:
         return sum(self._log.end_offset(stream, partition) - position for (stream, partition), position in self._positions.items())
 
     def pending(self) -> dict[str, int]:
-        """Predictions that wait for their label, by model."""
+        """Predictions that wait for their label, by model, in all partitions."""
         waiting: dict[str, int] = {}
         for pipeline in self._pipelines.values():
             for index, model in enumerate(pipeline.models):

@@ -22,7 +22,9 @@ equality of ids, which is that of their 128-bit hashes.
 """
 
 from monitor.join.rows import (
+    ACCEPTED,
     OUTCOMES,
+    OVER_LIMIT,
     Corrections,
     JoinRules,
     LabelRows,
@@ -35,7 +37,9 @@ from monitor.join.rows import (
 from monitor.join.table import JoinTable
 
 __all__ = [
+    "ACCEPTED",
     "OUTCOMES",
+    "OVER_LIMIT",
     "Corrections",
     "JoinRules",
     "JoinTable",

@@ -17,7 +17,7 @@ Float32s = npt.NDArray[np.float32]
 
 
 class Corrections(StrEnum):
-    """Which of several labels on time for a prediction is its actual: see `monitor.join.winners`."""
+    """Which of several labels on time for a prediction is its actual: see `monitor.join.matching`."""
 
     LAST_WINS = "last_wins"
     FIRST_WINS = "first_wins"
@@ -109,6 +109,20 @@ class PairChanges:
     def __len__(self) -> int:
         return len(self.sign)
 
+    def take(self, positions: Int64s) -> "PairChanges":
+        return PairChanges(
+            sign=self.sign[positions],
+            model=self.model[positions],
+            identity=self.identity[positions],
+            segment=self.segment[positions],
+            time=self.time[positions],
+            predicted=self.predicted[positions],
+            actual=self.actual[positions],
+            score=self.score[positions],
+            scores=None if self.scores is None else self.scores[positions],
+            label_arrival=self.label_arrival[positions],
+        )
+
 
 OUTCOMES = (Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.BAD_TIME, Outcome.OUT_OF_ORDER, Outcome.OVER_LIMIT)
 """What the int8 codes in `outcomes` mean: `OUTCOMES[code]`."""
@@ -155,5 +169,6 @@ class PairCounts:
 
     @classmethod
     def zero(cls, models: int) -> "PairCounts":
+        """Nothing counted yet, arrays of its own."""
         joined, replaced, repeated, late, conflict, differing = np.zeros((6, models), dtype=np.int64)
         return cls(joined, replaced, repeated, late, conflict, differing, np.zeros(models + 1, dtype=np.int64))

@@ -108,6 +108,7 @@ class PredictionTable:
         self._wakes = Wakes()
 
     def insert(self, rows: PredictionRows, content: UInt32s, state: Int8s, expiry: Int64s) -> None:
+        """Adds rows; `content`, `state` and `expiry` are (n,), one for each."""
         row = _inserted(self.index, self.columns, rows.ids)
         columns = self.columns
         columns.time[row] = rows.time
@@ -218,6 +219,7 @@ class ByteReader:
         return len(self._data) - self._position
 
     def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """The next array, a view of the bytes."""
         count = math.prod(shape)
         if count < 0 or count * dtype.itemsize > self.left:
             raise SnapshotError(

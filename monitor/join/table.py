@@ -33,7 +33,8 @@ from monitor.join.rows import (
 from monitor.join.storage import JOINED, SET_ASIDE, WAITING, ByteReader, LabelTable, PredictionColumns, PredictionTable
 from monitor.join.terms import NEVER, Terms
 
-HOUR: Milliseconds = 3_600_000
+CLOCK_TOLERANCE: Milliseconds = 3_600_000
+"""How far apart the clocks of those who make events and of the log may be: the hour that `monitor.log.admission` allows too."""
 
 
 class JoinTable:
@@ -54,7 +55,7 @@ class JoinTable:
         early: Milliseconds,
         rows_limit: int,
         score_width: int = 0,
-        tolerance: Milliseconds = HOUR,
+        tolerance: Milliseconds = CLOCK_TOLERANCE,
     ) -> None:
         self._terms = Terms(rules, class_index, out_of_order=out_of_order, early=early, tolerance=tolerance)
         self._rows_limit = rows_limit

@@ -15,6 +15,8 @@ from monitor.stats.vector import Additions
 
 KEPT_CATEGORIES = 50
 QUANTILE_BINS = 32
+QUANTA_A_SPREAD = 2**20
+"""Units of a tail sum in the reference's interquartile range: a reference chooses its `quantum` by it, a distance is scaled back by it."""
 TAIL_CLIP = 2**32
 """Quanta that one row can add to a tail sum: 4,096 interquartile ranges. 2³¹ such rows fit an int64, so no sum has to saturate."""
 

@@ -34,7 +34,10 @@ def cell_of(key: Int64s) -> Int32s:
 
 
 def distinct(keys: Int64s) -> tuple[Int64s, Int64s]:
-    """The distinct values, ascending, and for each key its place among them. Marks instead of sorting where the values are near each other."""
+    """The distinct values, ascending, and for each key its place among them, both int64.
+
+    Marks instead of sorting where the values lie near each other, as those of panes and segments do.
+    """
     if len(keys) == 0:
         return keys, keys
     low = int(keys.min())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.errors import DecodeError
-from monitor.events import Int32s, Int64s
+from monitor.events import Bools, Int32s, Int64s
 
 EMPTY = b""
 
@@ -39,6 +39,11 @@ class Additions:
             np.concatenate([part.cell for part in listed]),
             np.concatenate([part.amount for part in listed]),
         )
+
+    def of_rows(self, chosen: Bools) -> "Additions":
+        """The entries of the chosen rows, `chosen` (m,) by row; rows keep their numbers."""
+        entries = chosen[self.row]
+        return Additions(self.row[entries], self.cell[entries], self.amount[entries])
 
     @classmethod
     def counts(cls, row: Int64s, cell: Int32s) -> "Additions":

@@ -3,7 +3,8 @@
     python -m tests.bench.evidently [--rows 100000]
 
 Ours reads Arrow messages of 500 predictions and their labels from an embedded log on disk, joins, counts, commits, and computes every
-reading of a window. Evidently's DataDrift and Classification presets get the joined rows as a data frame in memory. Needs the `report` extra.
+reading of a window. Evidently's DataDrift and Classification presets get the joined rows as a data frame in memory. Needs the `report`
+extra.
 """
 
 import argparse

@@ -119,9 +119,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     events = parser.parse_args().events
     found, of = polls(events), layout()
-    model = Model(
-        SCHEMA, JoinRules(14 * DAY, Corrections.LAST_WINS), PanePlan((HOUR, DAY, 7 * DAY), 14 * DAY, DAY), (), lambda _: of, {}
-    )
+    model = Model(SCHEMA, JoinRules(14 * DAY, Corrections.LAST_WINS), PanePlan((HOUR, DAY, 7 * DAY), 14 * DAY, DAY), (), lambda _: of, {})
     whole(found[:2], model)
     pairs = [(whole(found, model), floor(found, of)) for _ in range(3)]
     took, least = min(took for took, _ in pairs), min(least for _, least in pairs)

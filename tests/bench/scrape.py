@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from monitor.aggregate import Aggregate
-from monitor.counters import Counters, Span
+from monitor.counters import Counters, Seen
 from monitor.events import FeatureKind, Int64s, Schema, Stream, Task
 from monitor.export.exposition import Exposition
 from monitor.export.families import Sample, Shown, samples
@@ -100,7 +100,7 @@ def world(features: int, segments: int, versions: int, partitions: int) -> World
     )
     watched = Watched("flights", "", "binary", "late", WINDOWS, lambda _: layout, lambda _: baseline, frozenset({Method.PSI}))
     counters = Counters()
-    counters.predictions = {("flights", str(number)): Span(NOW - 8 * DAY + number, NOW) for number in range(versions)}
+    counters.predictions = {("flights", str(number)): Seen(NOW - 8 * DAY + number, NOW) for number in range(versions)}
     variants = {
         block: [drawn(rng, layout, block) for _ in range(20)] for block in Block
     }  # drawing each pane takes longer than all the rest

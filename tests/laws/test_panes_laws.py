@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.panes import PanePlan, PaneStore, PaneTable, Series, parse_key
+from monitor.pane_store import PaneStore
+from monitor.panes import PanePlan, PaneTable, Series, parse_key
 from monitor.stats.layout import Block, Hits
 from monitor.stats.sums import distinct
 from monitor.stats.vector import Additions, unpack
@@ -63,11 +64,11 @@ def content(items: dict[bytes, bytes]) -> dict[tuple[str, int, int], dict[int, i
 
 
 @settings(deadline=None)
-@given(batches=st.lists(st.lists(row, max_size=8), max_size=5), flushes=st.sets(st.integers(0, 4)))
+@given(batches=st.lists(st.lists(row, max_size=8), max_size=5), flushes=st.sets(st.integers(0, 4)), limit=st.sampled_from([0, 9, 10**6]))
 def test_panes_are_the_sums_of_their_rows_whatever_the_batches_and_flushes(
-    batches: list[list[tuple[str, int, int, list[tuple[int, int]]]]], flushes: set[int]
+    batches: list[list[tuple[str, int, int, list[tuple[int, int]]]]], flushes: set[int], limit: int
 ) -> None:
-    table = PaneTable(FOLDS)
+    table = PaneTable(FOLDS, limit)
     flushed: dict[bytes, bytes] = {}
     for place, batch in enumerate(batches):
         add(table, batch)

@@ -17,7 +17,8 @@ from monitor.counters import Counters
 from monitor.events import LabelValues, Stream
 from monitor.join import JoinTable
 from monitor.log import TIME_MARK, Committed, Record
-from monitor.panes import PaneStore, parse_key
+from monitor.pane_store import PaneStore
+from monitor.panes import parse_key
 from monitor.pipeline import Pipeline
 from tests.worlds import BINARY, DAY, HOUR, MULTICLASS, START, label, pipeline, prediction, record
 

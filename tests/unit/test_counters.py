@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from monitor.counters import Counters, Span
+from monitor.counters import Counters, Seen
 from monitor.errors import LogError
 from monitor.events import Outcome, Stream
 
@@ -15,8 +15,8 @@ def filled() -> Counters:
     counters.events[Stream.PREDICTIONS, "", Outcome.UNDECODABLE] = 2
     counters.events[Stream.LABELS, "other", Outcome.OUT_OF_ORDER] = 1
     counters.unknown_keys[Stream.LABELS] = 3
-    counters.predictions = {("late", "1"): Span(10, 20), ("other", "1"): Span(5, 5)}
-    counters.labels = {"late": Span(11, 30), "": Span(1, 2)}
+    counters.predictions = {("late", "1"): Seen(10, 20), ("other", "1"): Seen(5, 5)}
+    counters.labels = {"late": Seen(11, 30), "": Seen(1, 2)}
     counters.newest = {Stream.PREDICTIONS: 20, Stream.LABELS: 30}
     counters.watermarks = {Stream.PREDICTIONS: 25}
     counters.segments = {"late": {"carrier": ["UA", 'a"<b>,=\\']}, "other": {}}
@@ -67,10 +67,10 @@ def test_the_state_of_another_version_names_both() -> None:
 
 
 def test_a_span_reaches_both_ways() -> None:
-    span = Span(10, 20)
-    span.reach(15, 30)
-    span.reach(5, 6)
-    assert span == Span(5, 30)
+    seen = Seen(10, 20)
+    seen.reach(15, 30)
+    seen.reach(5, 6)
+    assert seen == Seen(5, 30)
 
 
 def test_forgetting_a_model_leaves_the_others_and_the_codes_of_versions() -> None:

@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 VOCABULARY = {"events", "errors", "clock"}
 """May be imported by all."""
 
-KERNEL = {"stats", "panes", "join", "quality", "segments", "counters", "model_readings"}
+KERNEL = {"stats", "panes", "pane_store", "join", "quality", "segments", "counters", "model_readings"}
 """Arithmetic: no I/O, no time, no randomness, no library but NumPy and SciPy."""
 
-PIPELINE = {"pipeline", "ledger"}
-"""The path of events: what it counts, and what became of each."""
+PIPELINE = {"pipeline", "ledger", "beginnings"}
+"""The path of events: what it counts, since when, and what became of each."""
 
 ADAPTERS = {"log", "export", "serving", "snapshot"}
 """Each meets the outside in its own way and never another one. The protocol of the log, and what all logs share, is no adapter."""
