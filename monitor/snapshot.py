@@ -8,10 +8,9 @@ File: a line of JSON (format, version, partition, offsets, watermarks, sizes, ru
 
 import json
 import mmap
-import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Final
 from monitor.errors import SnapshotError
 from monitor.events import Stream
 from monitor.join import JoinTable
+from monitor.whole_files import write_whole
 
 FORMAT: Final = "model-monitor join snapshot"
 VERSION: Final = 1
@@ -64,7 +64,8 @@ class SnapshotStore:
             existing = self._files(partition)
             sequence = existing[0][0] + 1 if existing else 1
             path = self._directory / f"partition-{partition}-{sequence:010}.join"
-            _write_whole(path, chain((json.dumps(header).encode() + b"\n",), table.to_chunks()))
+            pieces = chain((json.dumps(header).encode() + b"\n",), table.to_chunks())
+            write_whole(path, path.with_suffix(".unfinished"), _with_checksum(pieces))
             for _, old in existing[KEPT - 1 :]:
                 old.unlink(missing_ok=True)
         except OSError as error:
@@ -110,27 +111,12 @@ def _rules(rules_digest: str, table: JoinTable) -> str:
     return f"{rules_digest}/{table.rules_digest}"
 
 
-def _write_whole(path: Path, pieces: Iterable[bytes]) -> None:
-    """Writes beside `path`, makes that durable, and only then gives it the name."""
-    unfinished = path.with_suffix(".unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            checksum = 0
-            for piece in pieces:
-                checksum = zlib.crc32(piece, checksum)
-                file.write(piece)
-            file.write(checksum.to_bytes(CHECKSUM_BYTES, "little"))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+def _with_checksum(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+        yield piece
+    yield checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
 def _checked(path: Path, partition: int, at_most: Mapping[Stream, int], rules: str) -> tuple[Mapping[Stream, int], memoryview]:

@@ -21,6 +21,7 @@ SHOWN_CHARACTERS = 60
 
 ABSENT = -1
 UNUSABLE = -2
+"""Instead of a code or an index: there is no value, or one of a type that cannot be meant."""
 
 _INT64 = range(-(2**63), 2**63)
 

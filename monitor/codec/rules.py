@@ -12,12 +12,10 @@ from monitor.codec.identity import ID_BYTES_LIMIT, digest, partition_hash
 from monitor.codec.refusals import Refusals
 from monitor.codec.times import EXPECTED, Times, times_of
 from monitor.events import Bools, Int32s, Int64s, Outcome, Schema, UInt64s
+from monitor.log.admission import FUTURE_LIMIT_MS
 
 NAME_BYTES_LIMIT = 128
 """Of a model's name and of a version."""
-
-ARRIVAL_AHEAD_MS = 3_600_000
-"""How far a row's arrival may lie after its record's timestamp, as the log's own bound for records."""
 
 UNKNOWN = -3
 """A model of a good name that nobody configured; `ABSENT` and `UNUSABLE` are the other two without an index."""
@@ -68,6 +66,7 @@ def _bad_id(cells: Cells, row: int) -> str:
 
 
 def times_in(frame: Frame, name: str, refusals: Refusals, *, required: bool) -> Times:
+    """A field's times; those that are malformed are settled here, and where one is `required` those that are absent."""
     cells = frame.field(name)
     times = times_of(cells)
     if required:
@@ -84,7 +83,7 @@ def arrival_in(frame: Frame, refusals: Refusals) -> Int64s:
     """
     times = times_in(frame, "arrival", refusals, required=False)
     stamped = frame.origin.timestamp
-    ahead = ~times.absent & (times.milliseconds > stamped + ARRIVAL_AHEAD_MS)
+    ahead = ~times.absent & (times.milliseconds > stamped + FUTURE_LIMIT_MS)  # the log's own bound for records
     refusals.add(ahead, "its arrival is more than an hour after its record's timestamp", Outcome.BAD_TIME)
     return np.where(times.absent, stamped, times.milliseconds)
 

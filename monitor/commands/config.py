@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from monitor.commands.options import config_file
 from monitor.config import Model, Objective, Settings, load
 from monitor.config.quantities import duration_text, size_text
 
@@ -25,11 +26,11 @@ def command() -> None:
 
 
 @command.command()
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Configuration file.  [default: model-monitor.yaml]")
+@config_file
 @click.option("--rate", "rates", type=click.FloatRange(min=0, min_open=True), multiple=True, help="Predictions a second; may be repeated.")
-def check(path: Path | None, rates: tuple[float, ...]) -> None:
+def check(config: Path | None, rates: tuple[float, ...]) -> None:
     """Say what was understood, and what memory and log it takes; exit with 2 where it cannot be used."""
-    for line in _report(load(path, os.environ), rates or RATES):
+    for line in _report(load(config, os.environ), rates or RATES):
         click.echo(line)
 
 
@@ -64,7 +65,8 @@ def _model(settings: Settings, model: Model) -> Iterator[str]:
     yield f"  labels      within {duration_text(labels.horizon)}, {labels.policy}, {labels.corrections}"
     yield f"  maturity    {mature}, {labels.min_maturity:.0%} for a verdict"
     yield f"  reference   {model.reference or 'none: no drift and no estimates'}"
-    yield f"  features    {', '.join(f'{name} {kind}' for name, kind in model.features.items()) or 'as the reference has them'}"
+    otherwise = "as the reference has them" if model.reference else "none: inputs are not monitored"
+    yield f"  features    {', '.join(f'{name} {kind}' for name, kind in model.features.items()) or otherwise}"
     if model.segments:
         yield "  segments    " + ", ".join(" x ".join(segment) for segment in model.segments)
     for name, objective in model.objectives.items():

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from monitor.commands.options import config_file
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -28,9 +30,6 @@ PARQUET_MAGIC: Final = b"PAR1"
 PARQUET_SUFFIXES: Final = (".parquet", ".pq")
 FOLLOW_INTERVAL_S: Final = 0.5
 
-_config = click.option(
-    "-c", "--config", "config", type=click.Path(path_type=Path), help="Configuration file.  [default: model-monitor.yaml]"
-)
 _stream = click.argument("stream", type=click.Choice([*EVENT_STREAMS, "dead-letters"]))
 
 
@@ -40,7 +39,7 @@ def command() -> None:
 
 
 @command.command("import")
-@_config
+@config_file
 @click.option(
     "--arrival",
     type=click.Choice(["original", "now"]),
@@ -70,7 +69,7 @@ def import_(config: Path | None, arrival: str, stream: str, paths: tuple[Path, .
 
 
 @command.command("export")
-@_config
+@config_file
 @click.option("--since", metavar="TIME", help="Only what arrived then or later (RFC 3339 or epoch milliseconds).")
 @click.option("--until", metavar="TIME", help="Only what arrived before.")
 @_stream
@@ -98,7 +97,7 @@ def export(config: Path | None, since: str | None, until: str | None, stream: st
 
 
 @command.command("tail")
-@_config
+@config_file
 @click.option("-n", "count", type=click.IntRange(min=0), default=10, show_default=True, help="How many of the newest to show.")
 @click.option("-f", "follows", is_flag=True, help="Go on with what comes, until interrupted.")
 @_stream

@@ -1,10 +1,13 @@
 """`model forget`: removes what is kept about a model that is gone for good."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from monitor.commands.options import config_file
 
 if TYPE_CHECKING:
     from monitor.log import Log
@@ -17,9 +20,9 @@ def command() -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Configuration file.  [default: model-monitor.yaml]")
+@config_file
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def forget(name: str, path: Path | None, *, yes: bool) -> None:
+def forget(name: str, config: Path | None, *, yes: bool) -> None:
     """Remove the panes and counts of the model NAME. Take it out of the configuration first, and stop the daemon.
 
     Its events stay in the log until their retention is over.
@@ -29,18 +32,15 @@ def forget(name: str, path: Path | None, *, yes: bool) -> None:
     from monitor.config import load
     from monitor.errors import ConfigError
 
-    settings = load(path, os.environ)
+    settings = load(config, os.environ)
     if any(model.name == name for model in settings.models):
         raise ConfigError(
             f"the model {name} is still configured: take it out of models first, or its readings would begin anew with the next event"
         )
     if not yes:
         click.confirm(f"Remove everything that was counted for {name}?", abort=True)
-    log = open_log(settings, WallClock())
-    try:
+    with closing(open_log(settings, WallClock())) as log:
         click.echo(f"{_forget(log, name)} panes of {name} removed", err=True)
-    finally:
-        log.close()
 
 
 def _forget(log: "Log", name: str) -> int:
@@ -50,8 +50,7 @@ def _forget(log: "Log", name: str) -> int:
     from monitor.panes import parse_key
     from monitor.stats.vector import EMPTY
 
-    ownership = log.acquire()
-    try:
+    with closing(log.acquire()) as ownership:
         commits = []
         for partition in ownership.partitions:
             committed = ownership.committed(partition)
@@ -61,5 +60,3 @@ def _forget(log: "Log", name: str) -> int:
             commits.append(Commit(partition, committed.offsets, panes, counters.to_bytes()))
         ownership.commit(commits)
         return sum(len(commit.panes) for commit in commits)
-    finally:
-        ownership.close()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from monitor.clock import Milliseconds
 from monitor.commands.schemas import schema_of
 from monitor.config import Model as ModelConfig
 from monitor.config import Settings
@@ -64,14 +65,17 @@ class KnownModel:
         return self._references[version]
 
     def layout(self, version: str) -> ModelLayout:
+        """What a version's panes count: by its reference, else features in one bin each."""
         reference = self.reference(version)
         return self._bare_layout if reference is None else reference.layout()
 
     def baseline(self, version: str) -> Baseline | None:
+        """The reference's vectors, laid out as the version's panes are."""
         reference = self.reference(version)
         return None if reference is None else Baseline(reference.inputs, reference.cohort, reference.segments)
 
-    def for_pipeline(self, out_of_order: int) -> Model:
+    def for_pipeline(self, out_of_order: Milliseconds) -> Model:
+        """The model as events are counted for it."""
         config = self.config
         plan = PanePlan(tuple(window.milliseconds for window in config.windows), config.horizon, out_of_order)
         rules = JoinRules(config.horizon, Corrections(config.labels.corrections))
@@ -79,16 +83,17 @@ class KnownModel:
         return Model(self.schema, rules, plan, config.segments, self.layout, first_values)
 
     def for_aggregate(self) -> Watched:
+        """The model as its readings are made. Segments get the PSI alone, because a tick has many of them; the whole gets every score."""
         config = self.config
         return Watched(
-            config.name,
-            config.owner or "",
-            config.task,
-            config.positive_class or "",
-            {window.text: window.milliseconds for window in config.windows},
-            self.layout,
-            self.baseline,
-            frozenset({Method.PSI}),
+            name=config.name,
+            owner=config.owner or "",
+            task=config.task,
+            shown_class=config.positive_class or "",
+            windows={window.text: window.milliseconds for window in config.windows},
+            layout_of=self.layout,
+            baseline_of=self.baseline,
+            segment_methods=frozenset({Method.PSI}),
         )
 
 

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from monitor.commands.options import config_file
 from monitor.errors import ConfigError, ReferenceFileError
 
 if TYPE_CHECKING:
     from monitor.config import Model
     from monitor.reference.building import Advance
 
-_config = click.option(
-    "-c", "--config", "config", type=click.Path(path_type=Path), help="Configuration file.  [default: model-monitor.yaml]"
-)
 _model = click.option("--model", "name", metavar="NAME", help="The model, as the configuration names it.  [default: the only one]")
 _version = click.option("--model-version", "version", default="", help="The version it is for.  [default: every version without its own]")
 
@@ -28,7 +26,7 @@ def command() -> None:
 
 
 @command.command()
-@_config
+@config_file
 @_model
 @_version
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
@@ -67,7 +65,7 @@ def build(
     from monitor.stats.delays import edges_up_to
 
     model = _find(config, name)
-    target = out or _default(model, version)
+    target = out or _default(model, version, "with -o")
     plan = Plan(schema_of(model, None), version, model.segments, edges_up_to(model.horizon))
     sources = [open_source(path) for path in paths]
     with _progress(sum(path.stat().st_size for path in paths)) as advance:
@@ -79,7 +77,7 @@ def build(
 
 
 @command.command()
-@_config
+@config_file
 @_model
 @_version
 @click.argument("path", required=False, type=click.Path(path_type=Path))
@@ -95,7 +93,7 @@ def show(config: Path | None, name: str | None, version: str, path: Path | None)
     from monitor.stats.delays import edges_up_to
 
     model = _find(config, name)
-    default = _default(model, version) if path is None else path
+    default = _default(model, version, "as PATH") if path is None else path
     found = path or find_reference(str(model.reference), version)
     shown = all_references(str(model.reference)) if found is None and not version else [found or default]
     if not shown:
@@ -124,11 +122,11 @@ def _find(config: Path | None, name: str | None) -> "Model":
     return found
 
 
-def _default(model: "Model", version: str) -> Path:
+def _default(model: "Model", version: str, otherwise: str) -> Path:
     from monitor.reference.paths import reference_path
 
     if model.reference is None:
-        raise ConfigError(f"model {model.name}: reference: the configuration names no file; name it there, or with -o")
+        raise ConfigError(f"model {model.name}: reference: the configuration names no file; name it there, or {otherwise}")
     return reference_path(model.reference, version)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from monitor.commands.options import config_file
+
 if TYPE_CHECKING:
     from monitor.config import Model, Settings
     from monitor.events import Schema
@@ -22,8 +24,8 @@ FLUSH_SECONDS: Final = 5.0
 
 
 @click.command()
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Configuration file.  [default: model-monitor.yaml]")
-def command(path: Path | None) -> None:
+@config_file
+def command(config: Path | None) -> None:
     """Serve ONNX models over HTTP, log what they predict, and take labels.
 
     \b
@@ -56,7 +58,7 @@ def command(path: Path | None) -> None:
     """
     from monitor.config import load
 
-    serve(load(path, os.environ))
+    serve(load(config, os.environ))
 
 
 def serve(settings: "Settings") -> None:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from monitor.commands.options import config_file
+
 if TYPE_CHECKING:
     from monitor.commands.watching import Format
 
 
 @click.command()
-@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="Configuration file.  [default: model-monitor.yaml]")
+@config_file
 @click.option(
     "--once", is_flag=True, help="Read the log to its present end, print the readings as of its newest record, and exit. Binds no port."
 )
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How --once prints the readings.",
 )
-def command(path: Path | None, *, once: bool, form: "Format") -> None:
+def command(config: Path | None, *, once: bool, form: "Format") -> None:
     """Join predictions with their late labels, keep the readings, and show them.
 
     Runs until SIGTERM or Ctrl-C: metrics at /metrics, a status page at /, JSON at /api/v1/readings, all on port 9464 unless the
@@ -32,7 +34,7 @@ def command(path: Path | None, *, once: bool, form: "Format") -> None:
     from monitor.commands import watching
     from monitor.config import load
 
-    settings = load(path, os.environ)
+    settings = load(config, os.environ)
     if once:
         watching.once(settings, form)
     else:

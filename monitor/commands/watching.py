@@ -1,42 +1,38 @@
 """The daemon: builds the worker, the aggregate and the exporter in a straight line, runs them, and closes them in reverse.
 
-One thread works and computes ticks; the threads of the HTTP door read what it left on the `Board`.
+One thread works and computes ticks; the threads of the HTTP door read what it left on the `Board` (`monitor.commands.board`).
 """
 
 import json
 import signal
 import sys
-import time
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from threading import Event, Lock
+from dataclasses import dataclass
+from threading import Event
 from typing import Final, Literal
 
 import click
+import structlog
 from rich.console import Console
 from rich.progress import Progress
 
 from monitor import __version__
-from monitor.aggregate import Aggregate, RangeError
-from monitor.clock import Milliseconds, WallClock
+from monitor.aggregate import Aggregate
+from monitor.clock import WallClock
+from monitor.commands.board import Board
 from monitor.commands.models import KnownModel, bounds_of, rules_digest
 from monitor.commands.opening import open_log
 from monitor.commands.snapshots import JoinSnapshots
 from monitor.config import ClockKind, Settings
 from monitor.events import Stream
-from monitor.export import catalogue
 from monitor.export.api import readings_json
 from monitor.export.exposition import Exposition
-from monitor.export.families import Sample, Shown, samples
-from monitor.export.http import Answers, BadQuery, Door, UnknownModel
+from monitor.export.families import Shown
+from monitor.export.http import Answers, Door
 from monitor.export.page import StatusPage
 from monitor.export.table import table
-from monitor.log import Commit, Committed
 from monitor.pipeline import Pipeline
 from monitor.quality.drift import Method
-from monitor.quality.readings import Tick
 from monitor.worker import Pace, Worker
 
 HEALTHY_FOR_MS: Final = 60_000
@@ -48,77 +44,7 @@ SHORTEST_REFRESH_S: Final = 5
 
 Format = Literal["table", "json", "openmetrics"]
 
-
-@dataclass(slots=True)
-class Board:
-    """What HTTP threads read and the worker's thread writes: the aggregate behind a lock, and the latest tick."""
-
-    aggregate: Aggregate
-    exposition: Exposition
-    page: StatusPage
-    shown: Shown
-    is_ready: bool = False
-    _tick: Tick = field(init=False)
-    _lock: Lock = field(default_factory=Lock)
-
-    def __post_init__(self) -> None:
-        """Until the first tick there is what the configuration alone tells."""
-        self._tick = self.aggregate.tick(None, lag={}, pending={})
-        self._publish(0.0)
-
-    def update(self, worker: Worker, now: Milliseconds | None) -> Tick:
-        """Computes a tick and publishes it."""
-        began = time.perf_counter()
-        lag, pending = worker.lag(), worker.pending()
-        with self._lock:
-            self._tick = self.aggregate.tick(now, lag=lag, pending=pending)
-        self._publish(time.perf_counter() - began)
-        return self._tick
-
-    def _publish(self, tick_seconds: float) -> None:
-        own = (Sample(catalogue.TICK_DURATION, (), tick_seconds), Sample(catalogue.BUILD_INFO, (__version__,), 1))
-        self.exposition.publish((*samples(self._tick, self.shown), *own))
-
-    def load(self, committed: Committed, panes: Sequence[tuple[bytes, bytes]]) -> None:
-        with self._lock:
-            self.aggregate.load(committed.partition, committed.state, panes)
-
-    def apply(self, commit: Commit) -> None:
-        with self._lock:
-            self.aggregate.apply(commit)
-
-    def readings(self, query: dict[str, str]) -> dict[str, object]:
-        """`/api/v1/readings`: the latest tick's, or with `model`, `since` and `until` those of a range."""
-        tick, model = self._tick, query.get("model")
-        unknown = sorted(set(query) - {"model", "since", "until"})
-        if unknown:
-            raise BadQuery(f"unknown parameter {unknown[0]!r}; there are model, since and until")
-        if model is not None and model not in (state.model for state in tick.models):
-            raise UnknownModel(f"the model {model!r} is not configured")
-        if "since" not in query and "until" not in query:
-            return readings_json(tick.now, [reading for reading in tick.readings if model in (None, reading.model)])
-        if model is None or "since" not in query or "until" not in query:
-            raise BadQuery("a range needs model, since and until")
-        since, until = _moment(query, "since"), _moment(query, "until")
-        try:
-            with self._lock:
-                return readings_json(tick.now, self.aggregate.between(model, since, until))
-        except RangeError as error:
-            raise BadQuery(str(error)) from error
-
-    def render_page(self) -> str:
-        return self.page.render(self._tick, ready=self.is_ready)
-
-
-def _moment(query: dict[str, str], name: str) -> Milliseconds:
-    try:
-        moment = datetime.fromisoformat(query[name])
-        in_utc = moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:  # the latter where an offset leaves the years 1 to 9999
-        raise BadQuery(f"{name}={query[name]!r} is not RFC 3339, such as 2013-03-01T00:00:00Z") from error
-    if moment.tzinfo is None:
-        raise BadQuery(f"{name}={query[name]!r} has no offset; end it with Z for UTC")
-    return round(in_utc.timestamp() * 1_000)
+_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +120,15 @@ def run(settings: Settings) -> None:
         if not stop.is_set():
             tick_when_due()
             board.is_ready = True
-            click.echo(f"watching; http://{settings.exporter.host}:{door.port}/", err=True)
+            _logger.info(
+                "watching",
+                url=f"http://{settings.exporter.host}:{door.port}/",
+                log=str(settings.log.path),
+                partitions=settings.log.partitions,
+                models=[model.name for model in settings.models],
+            )
         worker.run(stop, tick_when_due)
+        _logger.info("stopping")
 
 
 def once(settings: Settings, form: Format) -> None:

@@ -96,6 +96,7 @@ def position(daemon: Address) -> Position:
 
 
 def position_of(exposition: str) -> Position:
+    """The same from the text of `/metrics`."""
     lag = events = accepted = 0.0
     recall = None
     for line in exposition.splitlines():

@@ -17,8 +17,8 @@ from sklearn.metrics import roc_auc_score
 
 from monitor.demo import recipe
 from monitor.demo.facts import REFERENCE_ROWS, Facts, appearing, sha256
+from monitor.demo.flight_model import FlightModel
 from monitor.demo.flights import NO_LABEL, Flights, data_folder, read_flights
-from monitor.demo.pipeline import FlightModel
 
 ROWS_PER_GROUP: Final = 8_192
 FEBRUARY: Final = date(2013, 2, 1)

@@ -7,6 +7,8 @@ PREFIX = "model_monitor_"
 
 
 class Kind(StrEnum):
+    """A metric's type, as the exposition formats spell it."""
+
     GAUGE = "gauge"
     COUNTER = "counter"
 

@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             _logger.exception("a request failed", path=self.path)
             self._answer_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "this is a bug; the daemon's log says more"})
 
-    do_HEAD = do_GET  # noqa: N815  as above
+    do_HEAD = do_GET  # noqa: N815  the base class looks methods up by this name
 
     def _route(self) -> None:
         try:

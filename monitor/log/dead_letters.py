@@ -12,6 +12,9 @@ from monitor.log import DeadLetter, Message, Record
 
 READ_BYTES = 4 * 1024 * 1024
 
+DEAD_LETTER_SHARE = 10
+"""They may hold this part (a tenth) of a log's size limit, whatever else is there."""
+
 Read = Callable[[Stream, int, int, int], list[Record]]
 """`Log.read`."""
 

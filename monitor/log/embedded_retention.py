@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 from monitor.clock import Milliseconds
 from monitor.events import Stream
+from monitor.log.dead_letters import DEAD_LETTER_SHARE
 from monitor.log.embedded_records import Layout, Slot, begin_offset, offset_for_time, position, remove_oldest
 
 RECORDS_A_STEP = 1000
 BYTES_A_STEP = 32 * 1024 * 1024
 """Removing a large value reads all of its pages: a step is what a commit can bear."""
-
-DEAD_LETTER_SHARE = 10
-"""Dead letters may hold this part (a tenth) of the size limit, whatever else is there."""
 
 ROOM_SHARE = 64
 """A full log makes this much more room than the append needs, so that not every append has to."""

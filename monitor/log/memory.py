@@ -11,8 +11,6 @@ from monitor.events import Stream
 from monitor.log import TIME_MARK, Commit, Committed, DeadLetter, Message, PaneKey, Record, dead_letters
 from monitor.log.admission import check_messages, check_partition
 
-DEAD_LETTER_SHARE = 10
-
 
 @dataclass(slots=True)
 class _Slot:
@@ -91,7 +89,7 @@ class _Contents:
                 expired = slot.offset_for_time(slot.newest - self.retention_ms)
                 removed += slot.remove_before(min(expired, _removable_end(stream, slot)))
             if stream is Stream.DEAD_LETTERS and self.max_bytes is not None:
-                while slot.stored_bytes > self.max_bytes // DEAD_LETTER_SHARE // self.partitions and len(slot.records) > 1:
+                while slot.stored_bytes > self.max_bytes // dead_letters.DEAD_LETTER_SHARE // self.partitions and len(slot.records) > 1:
                     removed += slot.remove_before(slot.begin + 1)
         return removed
 

@@ -11,11 +11,8 @@ import numpy as np
 
 from monitor.events import Bools, Floats, Int64s
 from monitor.quality.divergence import Pairs, wasserstein
-from monitor.stats.features import CategoricalExtra, FeatureLayout, NumericExtra, NumericLayout
+from monitor.stats.features import QUANTA_A_SPREAD, CategoricalExtra, FeatureLayout, NumericExtra, NumericLayout
 from monitor.stats.scores import ScoreGrid
-
-QUANTA_A_UNIT: Final = 2**20
-"""Tail sums are in `NumericLayout.quantum`, which is the reference's interquartile range · 2⁻²⁰."""
 
 WIDEST: Final = 2.0**1000
 """Units from edge to edge, below which no sum over cells overflows. A feature with edges further apart has no scale."""
@@ -74,6 +71,7 @@ class FeatureCells:
 
     @classmethod
     def of(cls, features: Mapping[str, FeatureLayout], bases: Mapping[str, int]) -> Self:
+        """Of at least one feature; `bases` says where each one's cells begin in a vector."""
         layouts = tuple(features.values())
         base = np.array([bases[name] for name in features], dtype=np.int64)
         sizes = np.array([layout.tested_cells for layout in layouts], dtype=np.int64)
@@ -110,7 +108,7 @@ class FeatureCells:
         if not numeric:
             return Axis(scaled, widths, tails, reference_tails, tail_error)
         places = np.array([place for place, _ in numeric])
-        unit = np.array([layout.quantum for _, layout in numeric]) * QUANTA_A_UNIT
+        unit = np.array([layout.quantum for _, layout in numeric]) * QUANTA_A_SPREAD
         edge_counts = np.array([len(layout.edges) for _, layout in numeric])
         first_edge = np.cumsum(edge_counts) - edge_counts
         edges = np.concatenate([layout.edges for _, layout in numeric])
@@ -125,9 +123,9 @@ class FeatureCells:
 
         extra = self.bases[places] + edge_counts + 1
         tail_cells = extra + np.array([[NumericExtra.TAIL_LOW], [NumericExtra.TAIL_HIGH]])
-        tails[:, places] = current[tail_cells] / QUANTA_A_UNIT / np.maximum(pairs.rows[places], 1)
-        reference_tails[:, places] = reference[tail_cells] / QUANTA_A_UNIT / np.maximum(pairs.reference_rows[places], 1)
+        tails[:, places] = current[tail_cells] / QUANTA_A_SPREAD / np.maximum(pairs.rows[places], 1)
+        reference_tails[:, places] = reference[tail_cells] / QUANTA_A_SPREAD / np.maximum(pairs.reference_rows[places], 1)
         clipped = current[extra + NumericExtra.TAIL_CLIPPED] + reference[extra + NumericExtra.TAIL_CLIPPED] > 0
         # A row's tail is rounded to a quantum, so each side's mean is within half a quantum. How far out a clipped row was, nobody knows.
-        tail_error[places] = np.where(clipped, np.inf, 1.0 / QUANTA_A_UNIT)
+        tail_error[places] = np.where(clipped, np.inf, 1.0 / QUANTA_A_SPREAD)
         return Axis(scaled, widths, tails, reference_tails, tail_error)

@@ -13,12 +13,11 @@ import numpy as np
 from monitor.events import Bools, Floats, Int64s
 from monitor.quality.cells import Axis, FeatureCells, grid_axis
 from monitor.quality.divergence import Pairs, chi_square_effect, hellinger, jensen_shannon, kolmogorov_smirnov, psi, total_variation
-from monitor.quality.inputs import InputQuality, input_quality, score_quality
+from monitor.quality.inputs import SCORE, InputQuality, input_quality, score_quality
 from monitor.stats.features import FeatureLayout
 from monitor.stats.layout import CohortLayout, InputsLayout
 from monitor.stats.scores import ScoreGrid
 
-SCORE: Final = "@score"
 PREDICTION: Final = "@prediction"
 LABEL: Final = "@label"
 

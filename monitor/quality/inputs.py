@@ -1,11 +1,15 @@
 """What arrived in place of usable values: missing, non-finite, mistyped, out of range, never seen. Counts, which need no reference rows."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from monitor.events import Int64s
 from monitor.stats.features import CategoricalExtra, FeatureLayout, NumericExtra, NumericLayout
 from monitor.stats.layout import InputsLayout
 from monitor.stats.scores import ScoreExtra, ScoreGrid
+
+SCORE: Final = "@score"
+"""The input that the model itself gives: it is watched like a feature, under this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +57,4 @@ def inputs_quality(layout: InputsLayout, vector: Int64s) -> dict[str, InputQuali
     quality = {name: input_quality(feature, vector[layout.feature_slice(name)]) for name, feature in layout.features.items()}
     classes = layout.classes
     scores = vector[layout.predicted_score].reshape(classes.count, classes.grid.size).sum(axis=0)
-    return quality | {"@score": score_quality(classes.grid, scores)}
+    return quality | {SCORE: score_quality(classes.grid, scores)}

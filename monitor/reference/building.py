@@ -204,7 +204,7 @@ class Tally:
         for group, cells in ((counted & known, self.layout.inputs.size), (counted & ~known, self.layout.inputs.predicted_score.start)):
             places = np.flatnonzero(group)
             if len(places):
-                self._count(self.layout.inputs.hits(rows.model_rows.taking(places)), segment[places], cells)
+                self._count(self.layout.inputs.hits(rows.model_rows.take(places)), segment[places], cells)
         labelled = counted & (rows.actual != UNKNOWN)
         self.labels += np.bincount(rows.actual[labelled], minlength=len(self.labels))
         self._join(rows, np.flatnonzero(labelled & known))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.events import Bools, Column, Floats, Int64s, NumericColumn, TextColumn, UInt64s
-from monitor.stats.features import KEPT_CATEGORIES, QUANTILE_BINS, CategoricalLayout, NumericLayout
+from monitor.stats.features import KEPT_CATEGORIES, QUANTA_A_SPREAD, QUANTILE_BINS, CategoricalLayout, NumericLayout
 
 EDGE_ROWS_LIMIT: Final = 10_000
 EDGE_SHARE: Final = 5
@@ -22,10 +22,8 @@ EDGE_SHARE: Final = 5
 OTHER_CATEGORIES: Final = 1_000
 """Categories without a cell that are remembered as seen; further ones count as unseen in the reference itself."""
 
-QUANTA_A_SPREAD: Final = 2**20
 _SMALLEST_QUANTUM: Final = float(np.finfo(np.float64).tiny)
 _LARGEST: Final = float(np.finfo(np.float64).max)
-
 
 Objects = npt.NDArray[np.object_]
 

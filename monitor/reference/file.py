@@ -18,6 +18,7 @@ from monitor.reference.document import FORMAT, VERSION, FeatureCounts, Outcomes,
 from monitor.reference.profile import Reference, layout_of
 from monitor.stats.features import CategoricalLayout, FeatureLayout, NumericLayout
 from monitor.stats.layout import Classes, InputsLayout
+from monitor.whole_files import write_whole
 
 BYTES_LIMIT: Final = 64 * 1024 * 1024
 _AGAIN: Final = "build it again with `model-monitor reference build`"
@@ -35,7 +36,8 @@ def save_reference(reference: Reference, path: Path) -> None:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
+        # The name is this process's own: two that build the same profile at once must not write into one file.
+        write_whole(path, path.with_name(f".{path.name}.{os.getpid()}.partial"), (text,))
     except OSError as error:
         raise ReferenceFileError(f"{path}: the profile cannot be written there: {error.strerror}; choose another place with -o") from error
 
@@ -230,21 +232,3 @@ def _text(document: Mapping[str, object]) -> bytes:
 
 def _compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _replace(path: Path, text: bytes) -> None:
-    """All of the text under that name, durably, or what was there before."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -92,6 +92,9 @@ class App:
         except Disconnected:
             _meter_of(route, self._unrouted).observe(CLIENT_CLOSED, time.perf_counter() - started)
             return
+        except asyncio.CancelledError:
+            # Only a server that stops cancels requests, those that were not whole or not answered in time.
+            response = refusal_response(NotReady("the server is stopping: send this again later"))
         except Exception:
             _logger.exception("a request failed", path=scope["path"][:200])
             response = json_response({"error": "internal error; the server's log has the details"}, 500)

@@ -24,6 +24,7 @@ class Meter:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_SECONDS) + 1))
 
     def observe(self, code: int, seconds: float) -> None:
+        """Counts one answer by its HTTP status and how long it took."""
         self.codes[code] += 1
         self.seconds_sum += seconds
         self.buckets[bisect_left(LATENCY_BOUNDS_SECONDS, seconds)] += 1

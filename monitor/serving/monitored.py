@@ -107,6 +107,7 @@ def link(
 ) -> Monitored:
     """Raises `ModelError` where the model, its `config.yaml` and the configuration disagree, or leave open what is what."""
     sources = _sources(schema, inputs, config)
+    sources += _dimensions(schema, inputs, sources)
     label = _label(outputs)
     score = _score(schema, outputs, warm, config)
     if score is None and label is None:
@@ -137,6 +138,17 @@ def _sources(schema: Schema, inputs: Sequence[TensorSpec], config: EntryConfig) 
         f"model {schema.name}: none of its inputs ({shapes}) is named like one of the {len(schema.features)} configured features, and "
         f"there is no single input with {len(schema.features)} columns: put a config.yaml beside the model with "
         f"`inputs: {{{inputs[0].name}: [feature, …]}}`"
+    )
+
+
+def _dimensions(schema: Schema, inputs: Sequence[TensorSpec], sources: Sequence[FeatureSource]) -> tuple[FeatureSource, ...]:
+    """Inputs that are no monitored feature, but a segment dimension: the log's reader takes that from the feature of its name."""
+    taken = {source.input for source in sources}
+    wanted = set(schema.dimensions) - set(schema.features)
+    return tuple(
+        FeatureSource(spec.name, spec.name, None)
+        for spec in inputs
+        if spec.name in wanted and spec.name not in taken and _one_value_a_row(spec)
     )
 
 

@@ -44,7 +44,7 @@ class MethodNotAllowed(Refusal):
 
 
 class TooLarge(Refusal):
-    """The body is over `serving.body_limit`."""
+    """The body is over `serving.max_body_bytes`."""
 
     status = 413
 

@@ -79,7 +79,8 @@ def run(app: App, bound: socket.socket, settings: ServerSettings, on_listening: 
         backlog=BACKLOG,
     )
     # What is loaded stays: the collector need not walk it again, and it need not run for every few hundred of a busy server's predictions
-    # that wait for the tap. Measured: 13 µs less CPU a request.
+    # that wait for the tap. One comparison on a shared machine had 13 µs less CPU a request; it was not
+    # repeated, so it is a direction, not a figure.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)

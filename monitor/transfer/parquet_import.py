@@ -99,7 +99,7 @@ def _readable(batch: pa.RecordBatch) -> dict[str, pa.Array]:
         if pa.types.is_decimal(kind):
             column = column.cast(pa.float64())  # noqa: PLW2901  the same column in another type
         elif name == "id" or pa.types.is_string_view(kind):
-            column = column.cast(pa.string())  # noqa: PLW2901
+            column = column.cast(pa.string())  # noqa: PLW2901  as above
         if is_readable(column.type) or (name in _TIMES and pa.types.is_timestamp(kind)):
             columns[name] = column
     return columns

@@ -354,6 +354,12 @@ def test_config_check_shows_what_was_understood_and_what_it_costs(tmp_path: Path
     assert lines[-1].startswith("  join memory 100/s x 14d x 64 B = 120,960,000 rows, 7.7 GB; raise join.rows_limit (10,000,000)")
 
 
+def test_config_check_says_where_a_model_s_features_come_from(tmp_path: Path) -> None:
+    assert "  features    none: inputs are not monitored" in check(tmp_path, SMALLEST).stdout.splitlines()
+    from_reference = SMALLEST.replace("}]", ", reference: a.reference}]")
+    assert "  features    as the reference has them" in check(tmp_path, from_reference).stdout.splitlines()
+
+
 def test_config_check_refuses_with_status_2_and_says_so_on_stderr(tmp_path: Path) -> None:
     checked = check(tmp_path, SMALLEST + "exportr: {}")
     assert (checked.exit_code, checked.stdout) == (2, "")

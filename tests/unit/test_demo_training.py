@@ -10,8 +10,8 @@ from onnx.reference import ReferenceEvaluator
 
 from monitor.demo import recipe
 from monitor.demo.facts import REFERENCE_ROWS, Facts
+from monitor.demo.flight_model import FlightModel
 from monitor.demo.flights import Flights, data_folder, read_flights
-from monitor.demo.pipeline import FlightModel
 from monitor.demo.training import train
 
 

@@ -105,3 +105,11 @@ def test_rows_that_cannot_be_used_leave_no_file(folder: Path) -> None:
     parquet(pd.DataFrame({"temp": [1.0]}), folder / "few.parquet")
     assert "1 rows; expected at least 10" in run(folder, "build", str(folder / "few.parquet")).stderr
     assert not (folder / "refs").exists()
+
+
+@pytest.mark.parametrize(("arguments", "says"), [(("build", "rows.parquet"), "or with -o"), (("show",), "or as PATH")])
+def test_a_model_without_a_reference_is_told_how_to_name_one(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+    (folder / "mm.yaml").write_text(CONFIG.replace("    reference: refs/flights-{version}.reference\n", ""), encoding="utf-8")
+    ran = run(folder, *arguments)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert f"the configuration names no file; name it there, {says}" in ran.stderr

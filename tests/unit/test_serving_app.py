@@ -1,5 +1,6 @@
 """Paths, methods, ids and counts of the application, without a socket."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from monitor.export.serving_metrics import render
+from monitor.serving.http import Event
 from monitor.serving.ids import Mint
 from tests.unit.serving_models import NOON, Bench, bench, logistic, tensor
 
@@ -70,6 +72,27 @@ def test_an_unknown_path_is_a_404_that_says_what_there_is(server: Bench, path: s
     answer = server.call("POST", path, b"{}")
     assert answer.status == 404
     assert told in answer.error
+
+
+def test_a_request_that_a_stopping_server_cuts_off_is_a_503(server: Bench) -> None:
+    sent: list[Event] = []
+
+    async def never() -> Event:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(event: Event) -> None:
+        sent.append(event)
+
+    async def cut_off() -> None:
+        request = asyncio.create_task(server.app({"method": "POST", "path": "/v2/models/flights/infer", "headers": []}, never, send))
+        await asyncio.sleep(0)
+        request.cancel()
+        await request
+
+    asyncio.run(cut_off())
+    assert [event.get("status") for event in sent] == [503, None]
+    assert b"the server is stopping" in sent[1]["body"]
 
 
 def test_a_wrong_method_is_a_405_that_names_the_right_one(server: Bench) -> None:

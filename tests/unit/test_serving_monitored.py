@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,14 @@ def test_inputs_named_like_features_map_by_name_and_others_are_absent() -> None:
     columns = monitored.features({"carrier": np.array([["UA"]], dtype=object), "distance": np.array([7.0]), "seed": np.array([[1]])})
     assert {name: values.tolist() for name, values in columns.items()} == {"carrier": ["UA"], "distance": [7.0]}
     assert monitored.absent == ("dest",)
+
+
+def test_an_input_that_is_no_feature_but_a_segment_dimension_is_logged_too() -> None:
+    inputs = (TensorSpec("distance", "FP32", (-1,)), TensorSpec("carrier", "BYTES", (-1, 1)), TensorSpec("seed", "INT64", (-1, 1)))
+    monitored = linked(replace(schema(distance=NUMERIC), dimensions=("distance", "carrier", "origin")), inputs)
+    columns = monitored.features({"carrier": np.array([["UA"]], dtype=object), "distance": np.array([7.0]), "seed": np.array([[1]])})
+    assert {name: values.tolist() for name, values in columns.items()} == {"distance": [7.0], "carrier": ["UA"]}
+    assert monitored.absent == ()
 
 
 def test_the_repositorys_config_names_columns() -> None:

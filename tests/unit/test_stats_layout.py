@@ -133,7 +133,7 @@ def test_a_row_is_in_one_cell_of_every_part(schema: Schema) -> None:
 @SCHEMAS
 def test_no_rows_add_nothing(schema: Schema) -> None:
     layout = inputs_of(schema)
-    hits = layout.hits(random_rows(schema).taking(np.empty(0, dtype=np.int64)))
+    hits = layout.hits(random_rows(schema).take(np.empty(0, dtype=np.int64)))
     assert dense(layout.size, hits).any().item() is False
 
 

@@ -13,7 +13,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from monitor.app import cli
 from monitor.clock import ManualClock
-from monitor.commands.watching import Board, build
+from monitor.commands.board import Board
+from monitor.commands.watching import build
 from monitor.config import load
 from monitor.events import Stream
 from monitor.export.exposition import Exposition
