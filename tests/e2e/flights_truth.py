@@ -50,7 +50,9 @@ def served_flights(end: str) -> pd.DataFrame:
     for name in NUMERIC:
         flights[name] = flights[name].astype("float32")
     late = flights["arr_delay"] >= LATE_MINUTES
-    flights["label"] = late.map({True: "late", False: "on_time"}).where(flights["arr_delay"].notna(), None)
+    label = np.where(late, "late", "on_time").astype(object)
+    label[flights["arr_delay"].isna()] = None
+    flights["label"] = label
     flights["landed"] = _scheduled_arrival(flights) + pd.to_timedelta(flights["arr_delay"], unit="min")
     return flights[["id", "time", "landed", "label", *NUMERIC, *CATEGORICAL]]
 

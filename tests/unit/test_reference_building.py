@@ -100,7 +100,7 @@ def with_predictions(frame: pd.DataFrame) -> pd.DataFrame:
     """What was predicted, from the score where the column does not say; None without either."""
     derived = np.where(frame["score"] >= BINARY.threshold, "late", "on_time").astype(object)
     derived[frame["score"].isna()] = None
-    return frame.assign(prediction=frame["prediction"].where(frame["prediction"].notna(), derived))
+    return frame.assign(prediction=np.where(frame["prediction"].notna(), frame["prediction"], derived))
 
 
 def test_scores_are_counted_by_predicted_class(reference: Reference, frame: pd.DataFrame) -> None:

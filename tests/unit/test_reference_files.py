@@ -48,7 +48,9 @@ def test_csv_makes_the_same(reference: Reference, frame: pd.DataFrame, tmp_path:
 
 def test_json_lines_make_the_same(frame: pd.DataFrame, tmp_path: Path) -> None:
     finite = frame.assign(temp=frame["temp"].replace([math.inf, -math.inf], np.nan))  # JSON has no infinity
-    records = finite.astype(object).where(finite.notna(), None).to_dict("records")
+    rows = finite.astype(object)
+    rows[finite.isna()] = None
+    records = rows.to_dict("records")
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(map(orjson.dumps, records)))
     parquet(finite, tmp_path / "a.parquet")
     lines, typed = (build(BINARY, tmp_path / name, segments=SEGMENTS).reference for name in ("a.jsonl", "a.parquet"))
