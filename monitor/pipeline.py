@@ -117,7 +117,7 @@ class Pipeline:
     def _take_predictions(self, records: Sequence[Record]) -> None:
         decoded = decode_predictions(records, self._schemas)
         routed = self._routed(decoded.id_partition)
-        identity = self._identities(decoded)
+        identity = self._identities(decoded, np.flatnonzero(routed))
         has_version = identity != NO_ROOM
         joinable = np.flatnonzero(routed & has_version)
         rows = self._prediction_rows(decoded, identity)
@@ -156,15 +156,19 @@ class Pipeline:
         routed: Bools = id_partition % self._partitions == self.partition
         return routed
 
-    def _identities(self, decoded: Predictions) -> Int32s:
-        """The code of each row's model and version, or `NO_ROOM`; new ones are numbered in log order, so that every replay agrees."""
-        pair = decoded.model.astype(np.int64) * len(decoded.versions) + decoded.version
+    def _identities(self, decoded: Predictions, routed: Int64s) -> Int32s:
+        """The code of each row's model and version, or `NO_ROOM`; new ones are numbered in log order, so that every replay agrees.
+
+        Only `routed` rows get one: what lies in another partition's place must not use this one's codes up.
+        """
+        pair = decoded.model[routed].astype(np.int64) * len(decoded.versions) + decoded.version[routed]
         found, first_row, place = np.unique(pair, return_index=True, return_inverse=True)
         code = np.empty(len(found), dtype=np.int32)
         for index in np.argsort(first_row).tolist():
             model, version = divmod(int(found[index]), len(decoded.versions))
             code[index] = self._versions.encode(self._schemas[model].name, decoded.versions[version])
-        identity: Int32s = code[place]
+        identity = np.full(len(decoded), NO_ROOM, dtype=np.int32)
+        identity[routed] = code[place]
         return identity
 
     def _prediction_rows(self, decoded: Predictions, identity: Int32s) -> PredictionRows:

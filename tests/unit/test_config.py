@@ -2,15 +2,23 @@
 
 import json
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner, Result
 
 from monitor.app import cli
 from monitor.config import ClockKind, Settings, Window, load
+from monitor.config.models import Corrections as SpelledCorrections
+from monitor.config.objectives import Average as SpelledAverage
+from monitor.config.settings import DriftMethod
 from monitor.errors import ConfigError
 from monitor.events import FeatureKind, Task
+from monitor.join import Corrections
+from monitor.quality.drift import Method
+from monitor.quality.performance import Average
 from monitor.stats.windows import step_of
 
 ROOT = Path(__file__).parents[2]
@@ -379,3 +387,12 @@ def test_help_names_every_command_and_imports_none() -> None:
     assert shown.exit_code == 0
     for name in ("demo", "serve", "watch", "reference", "log", "config", "catalogue", "model"):
         assert f"\n  {name} " in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("spelled", "meant"),
+    [(DriftMethod, Method), (SpelledCorrections, Corrections), (SpelledAverage, Average)],
+)
+def test_the_words_of_the_configuration_are_those_of_the_code(spelled: object, meant: type[StrEnum]) -> None:
+    """The configuration spells them for its schema, so that it need not import what they are for."""
+    assert get_args(spelled) == tuple(member.value for member in meant)

@@ -192,3 +192,10 @@ def test_losses_are_means_over_scored_rows_only() -> None:
     losses = cells(worker, Block.COHORT)[0]
     assert losses[layout.losses.start] == 1
     assert losses[layout.losses.start + 1] / 2**30 == pytest.approx(-np.log(0.8), abs=1e-9)
+
+
+def test_misrouted_rows_use_no_version_code_up() -> None:
+    worker = pipeline(partition=0, partitions=2)
+    feed(worker, PREDICTIONS, *[prediction(number, START, version=f"v{number}") for number in range(8)])
+    state = json.loads(worker.commit({PREDICTIONS: 8, LABELS: 0}).state)
+    assert len(state["versions"]) == worker.counters.events[PREDICTIONS, "late", Outcome.ACCEPTED] < 8
