@@ -47,7 +47,9 @@ SCHEMA = Schema(
     0.5,
     dict.fromkeys(NUMERIC, FeatureKind.NUMERIC) | dict.fromkeys(CATEGORICAL, FeatureKind.CATEGORICAL),
 )
-MESSAGE, POLL = 500, 64
+MESSAGE = 500
+POLL_BYTES = 16 * 2**20
+"""As the daemon reads by default."""
 
 
 def rows(count: int, shift: float, seed: int) -> pd.DataFrame:
@@ -123,7 +125,7 @@ def ours(log: EmbeddedLog, layout: ModelLayout, baseline: Baseline) -> float:
     positions = dict.fromkeys((Stream.PREDICTIONS, Stream.LABELS), 0)
     ownership = log.acquire()
     for stream in positions:
-        while records := log.read(stream, 0, positions[stream], 4 * 2**20):
+        while records := log.read(stream, 0, positions[stream], POLL_BYTES):
             pipeline.take(stream, records)
             positions[stream] = records[-1].offset + 1
     commit = pipeline.commit(positions)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 
 import httpx
 
@@ -136,14 +137,26 @@ def running(world: World, command: str = "watch") -> Iterator[Process]:
     """A process that may not be ready yet; killed at the end if it still runs."""
     port = world.exporter if command == "watch" else world.serving
     said_at = world.folder / f"{command}.log"
-    with said_at.open("ab") as output:
-        arguments = [sys.executable, "-m", "monitor", command, "-c", str(world.configuration)]
-        process = subprocess.Popen(arguments, env=monitor_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    arguments = [sys.executable, "-m", "monitor", command, "-c", str(world.configuration)]
+    process = subprocess.Popen(
+        arguments, env=monitor_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    writing = Thread(target=_write_lines, args=(process.stdout, said_at))
+    writing.start()
     try:
         yield Process(process, f"http://127.0.0.1:{port}", said_at)
     finally:
         process.kill()
         process.wait()
+        writing.join()
+
+
+def _write_lines(lines: IO[bytes], path: Path) -> None:
+    """Writes what a process says to a file, for it: a process whose files must not grow could not tell of it otherwise."""
+    with lines, path.open("ab", buffering=0) as file:
+        for line in lines:
+            file.write(line)
 
 
 def predictions(first: int, count: int) -> list[Event]:
