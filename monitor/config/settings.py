@@ -12,7 +12,7 @@ from monitor.config.quantities import Bytes, Duration, Lenient, Share, Text, dur
 from monitor.config.section import Complaint, Disagreement, Section
 
 PREDICTION_AHEAD_MS: Final = duration_ms("1h")
-"""How far a prediction's own time may lie after its arrival (DESIGN: `bad_time` outside [-1 h, D])."""
+"""How far a prediction's own time may lie after its arrival; outside [-1 h, D] it is `bad_time`."""
 
 
 class ClockKind(StrEnum):

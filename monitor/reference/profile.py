@@ -13,7 +13,7 @@ from monitor.stats.layout import Classes, CohortLayout, FeedbackLayout, InputsLa
 from monitor.stats.scores import ScoreExtra
 
 SMALL_ROWS: Final = 2_000
-"""Below this many counted rows some references mislead whatever the test (STATISTICS.md, "Is it drift?", 5)."""
+"""Below this many counted rows some references mislead whatever the test (simulated: at m < 2,000)."""
 
 SEGMENT_ROWS: Final = 500
 """A segment has a reference of its own from this many counted rows on."""

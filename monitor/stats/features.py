@@ -1,6 +1,6 @@
 """Cells of one monitored input: a numeric feature in bins, a categorical one in kept categories.
 
-Bins are half-open `(a, b]` with both ends open to infinity (STATISTICS.md). What is no bin has a cell of its own: missing,
+Bins are half-open `(a, b]` with both ends open to infinity. What is no bin has a cell of its own: missing,
 non-finite, mistyped; they are kept apart because a cell that was never counted cannot be added to the past.
 """
 
