@@ -80,8 +80,7 @@ class Span:
 class _Sums:
     """The panes of one segment over a span, added up: int64 vectors as `layout` has them.
 
-    `inputs` is None where versions with different layouts were pooled. `rows` are predictions; `earliest` is the start of the first pane
-    there is, by block, whether or not it lies in the span.
+    `inputs` is None where versions with different layouts were pooled. `rows` are predictions.
     """
 
     layout: ModelLayout
@@ -90,15 +89,9 @@ class _Sums:
     inputs: Int64s | None
     cohort: Int64s
     feedback: Int64s
-    earliest: Mapping[Block, Milliseconds | None]
 
     def is_empty(self) -> bool:
         return not (self.rows or self.cohort.any() or self.feedback.any())
-
-    def coverage(self, block: Block, span: Span) -> float:
-        """The share of the span for which panes of the present layout can exist."""
-        earliest = self.earliest[block]
-        return 0.0 if earliest is None else max(0, span.until - max(span.since, earliest)) / (span.until - span.since)
 
 
 def _pool(versions: Sequence[_Sums]) -> _Sums:
@@ -119,7 +112,6 @@ def _pool(versions: Sequence[_Sums]) -> _Sums:
         np.sum(inputs, axis=0, dtype=np.int64) if len(inputs) == len(versions) else None,
         total(Block.COHORT, (sums.cohort for sums in versions)),
         total(Block.FEEDBACK, (sums.feedback for sums in versions)),
-        {block: min((found for sums in versions if (found := sums.earliest[block]) is not None), default=None) for block in Block},
     )
 
 
@@ -191,29 +183,34 @@ class ModelReadings:
 
     def _sums(self, version: str, segment: str, span: Span) -> _Sums:
         layout = self.model.layout_of(version)
-        series = {block: self._series(version, segment, block, span.step) for block in Block}
         inputs, cohort, feedback = (
-            self._store.total(series[block], span.since, span.until, layout.size(block))
+            self._store.total(self._series(version, segment, block, span.step), span.since, span.until, layout.size(block))
             for block in (Block.INPUTS, Block.COHORT, Block.FEEDBACK)
         )
-        earliest = {block: min(self._store.starts(series[block]), default=None) for block in Block}
-        return _Sums(layout, self.model.baseline_of(version), int(inputs[0]), inputs, cohort, feedback, earliest)
+        return _Sums(layout, self.model.baseline_of(version), int(inputs[0]), inputs, cohort, feedback)
+
+    def _coverage(self, versions: Iterable[str], segment: str, block: Block, span: Span) -> float:
+        """The share of the span for which panes of the present layouts can exist: from the first one on, be it in the span or before."""
+        starts = (start for version in versions for start in self._store.starts(self._series(version, segment, block, span.step)))
+        earliest = min(starts, default=span.until)
+        return max(0, span.until - max(span.since, earliest)) / (span.until - span.since)
 
     def _read(self, versions: Sequence[str], segment: str, span: Span) -> Iterator[Reading]:
         """Each version's readings, then those of all pooled; of a segment only where there is something to tell."""
         sums = [self._sums(version, segment, span) for version in versions]
         if segment and all(of_version.is_empty() for of_version in sums):
             return
-        single = [reading for version, own in zip(versions, sums, strict=True) for reading in self._of_sums(own, version, segment, span)]
-        pooled = single if len(versions) == 1 else self._of_sums(_pool(sums), POOLED, segment, span)
+        single = [reading for version, own in zip(versions, sums, strict=True) for reading in self._of_sums(own, [version], segment, span)]
+        pooled = single if len(versions) == 1 else self._of_sums(_pool(sums), versions, segment, span)
         for reading in (*single, *(replace(reading, version=POOLED) for reading in pooled)):
             if not segment or reading.predictions or reading.labels:
                 yield reading
 
-    def _of_sums(self, sums: _Sums, version: str, segment: str, span: Span) -> Iterator[Reading]:
-        """The cohort reading with drift and inputs, then the feedback reading."""
+    def _of_sums(self, sums: _Sums, versions: Sequence[str], segment: str, span: Span) -> Iterator[Reading]:
+        """The cohort reading with drift and inputs, then the feedback reading; under the version's name where `sums` are of one."""
+        version = versions[0] if len(versions) == 1 else POOLED
         cohort = self._quality(sums.layout, sums.cohort, sums.rows, version, segment, span)
-        coverage = sums.coverage(Block.INPUTS, span)
+        coverage = self._coverage(versions, segment, Block.INPUTS, span)
         if sums.inputs is None:
             yield replace(cohort, coverage=coverage)
         else:
@@ -231,7 +228,7 @@ class ModelReadings:
             labels=int(sums.feedback.sum()),
             maturity=None,
             performance=feedback_performance(sums.layout.feedback, sums.feedback),
-            coverage=sums.coverage(Block.FEEDBACK, span),
+            coverage=self._coverage(versions, segment, Block.FEEDBACK, span),
         )
 
     def _quality(self, layout: ModelLayout, cohort: Int64s, rows: int, version: str, segment: str, span: Span) -> Reading:
