@@ -4,9 +4,10 @@ Ratios are read from merged sums, never averaged (0.480 pooled against 0.537 ave
 nothing that is not committed reaches it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from monitor.clock import Milliseconds
+from monitor.codec.identity import partition_of
 from monitor.counters import Counters
 from monitor.events import Stream
 from monitor.log import Commit
@@ -23,37 +24,34 @@ class RangeError(ValueError):
 class Aggregate:
     """Merges what partitions committed.
 
-    Laws: the order in which partitions commit is no matter; a commit's absolute values replace the same partition's former ones; a
-    partition that is dropped leaves nothing.
+    Laws: the order in which partitions commit is no matter; a commit's absolute values replace the same partition's former ones.
     """
 
     def __init__(self, models: Sequence[Watched], log_partitions: Mapping[str, int]) -> None:
         self._store = PaneStore()
         self._models = {model.name: ModelReadings(model, self._store) for model in models}
         self._log_partitions = dict(log_partitions)
+        self._homes = {model.name: partition_of(model.name, self.partitions) for model in models}
         self._counters: dict[int, Counters] = {}
 
-    def load(self, partition: int, state: bytes, panes: Iterable[tuple[bytes, bytes]]) -> None:
-        """Takes on what a partition has committed: the whole `state`, and panes by key. Raises `LogError` or `DecodeError`."""
-        self._counters[partition] = Counters.from_bytes(state)
-        for key, value in panes:
-            self._store.put(partition, key, value)
+    @property
+    def partitions(self) -> int:
+        """Of the log."""
+        return self._log_partitions[Stream.PREDICTIONS]
 
     def apply(self, commit: Commit) -> None:
-        """Takes on one commit, after it is durable."""
-        self.load(commit.partition, commit.state, commit.panes.items())
-
-    def drop(self, partition: int) -> None:
-        """Forgets a partition that belongs to somebody else now."""
-        self._store.drop_partition(partition)
-        self._counters.pop(partition, None)
+        """Takes on a commit that is durable: the whole `state`, and panes by key. Raises `LogDamaged` or `DecodeError`."""
+        self._counters[commit.partition] = Counters.from_bytes(commit.state)
+        for key, value in commit.panes.items():
+            self._store.put(commit.partition, key, value)
 
     def newest(self) -> Milliseconds | None:
         """The greatest arrival of any event: "now" where the clock is `watermark`."""
         return max((time for counters in self._counters.values() for time in counters.newest.values()), default=None)
 
-    def tick(self, now: Milliseconds | None, *, lag: Mapping[tuple[str, int], int], pending: Mapping[str, int]) -> Tick:
-        """Every reading as of `now`. `lag` is by stream and partition, `pending` by model."""
+    def tick(self, now: Milliseconds | None, *, lag: Mapping[tuple[str, int], int], live: frozenset[int]) -> Tick:
+        """Every reading as of `now`. `lag` is by stream and partition; `live` are the partitions that somebody works on."""
+        coverage = len(live & self._counters.keys()) / self.partitions
         readings: list[Reading] = []
         history: dict[tuple[str, str], tuple[Reading, ...]] = {}
         if now is not None:
@@ -64,7 +62,7 @@ class Aggregate:
         return Tick(
             now=now,
             readings=tuple(readings),
-            models=tuple(self._model_state(model.model, pending.get(name, 0)) for name, model in self._models.items()),
+            models=tuple(self._model_state(model.model, coverage) for model in self._models.values()),
             partitions=tuple(self._partition_states(lag)),
             events=tuple(self._events()),
             pairs=tuple(self._pairs()),
@@ -102,7 +100,7 @@ class Aggregate:
                     first[version] = min(seen.first, first.get(version, seen.first))
         return tuple(sorted(first, key=lambda version: (first[version], version)))
 
-    def _model_state(self, model: Watched, pending: int) -> ModelState:
+    def _model_state(self, model: Watched, coverage: float) -> ModelState:
         last: dict[str, Milliseconds] = {}
         for version in self._versions(model.name):
             seen = (counters.predictions.get((model.name, version)) for counters in self._counters.values())
@@ -111,6 +109,7 @@ class Aggregate:
         labels = [counters.labels[name].last for counters in self._counters.values() for name in named if name in counters.labels]
         return ModelState(
             model=model.name,
+            home=self._homes[model.name],
             owner=model.owner,
             task=model.task,
             shown_class=model.shown_class,
@@ -118,14 +117,16 @@ class Aggregate:
             windows=tuple(model.windows),
             last_predictions=last,
             last_label=max(labels, default=None),
-            pending=pending,
-            coverage=len(self._counters) / self._log_partitions[Stream.PREDICTIONS],
+            pending=sum(counters.pending.get(model.name, 0) for counters in self._counters.values()),
+            coverage=coverage,
         )
 
     def _partition_states(self, lag: Mapping[tuple[str, int], int]) -> Iterator[PartitionState]:
-        for (stream, partition), records in lag.items():
-            counters = self._counters.get(partition, Counters())
-            yield PartitionState(stream, partition, records, counters.watermarks.get(Stream(stream)))
+        """Of every partition that has committed, or has a lag."""
+        for partition in sorted(self._counters.keys() | {partition for _, partition in lag}):
+            watermarks = self._counters[partition].watermarks if partition in self._counters else {}
+            for stream in (Stream.PREDICTIONS, Stream.LABELS):
+                yield PartitionState(stream, partition, lag.get((stream, partition)), watermarks.get(stream))
 
     def _events(self) -> Iterator[EventCount]:
         for partition, counters in sorted(self._counters.items()):

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from monitor.clock import Milliseconds
-from monitor.errors import LogError
+from monitor.errors import LogDamaged
 from monitor.events import Outcome, Stream
 
 _FORMAT = 1
@@ -51,6 +51,8 @@ class Counters:
     """Since which arrival labels count, by model and part of its configuration (`monitor.beginnings`)."""
     pairs: dict[str, dict[str, int]] = field(default_factory=dict)
     """The join's counts by model ("" for labels that name none) and fate (the fields of `join.PairCounts`)."""
+    pending: dict[str, int] = field(default_factory=dict)
+    """Predictions that wait for their label, by model."""
 
     def saw_predictions(self, identity: tuple[str, str], first: Milliseconds, last: Milliseconds) -> None:
         """Predictions of a model and version were counted, the earliest of them made at `first` and the latest at `last`."""
@@ -75,18 +77,19 @@ class Counters:
                 "versions": self.versions,
                 "outcomes": self.outcomes,
                 "pairs": self.pairs,
+                "pending": self.pending,
             }
         ).encode()
 
     @classmethod
     def from_bytes(cls, state: bytes) -> "Counters":
-        """The inverse; empty bytes are a partition that never committed. Raises `LogError` on anything else."""
+        """The inverse; empty bytes are a partition that never committed. Raises `LogDamaged` on anything else."""
         if not state:
             return cls()
         try:
             document = json.loads(state)
             if document["format"] != _FORMAT:
-                raise LogError(
+                raise LogDamaged(
                     f"committed state of format {document['format']}, expected {_FORMAT}: run the version that wrote it, or start a new log"
                 )
             return cls(
@@ -100,9 +103,10 @@ class Counters:
                 versions=[(model, version) for model, version in document["versions"]],
                 outcomes=document["outcomes"],
                 pairs=document["pairs"],
+                pending=document.get("pending", {}),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LogError(
+            raise LogDamaged(
                 f"the committed state of a partition is corrupt ({error}): restore the log from a copy, or start a new one"
             ) from error
 
@@ -116,3 +120,4 @@ class Counters:
         self.segments.pop(model, None)
         self.outcomes.pop(model, None)
         self.pairs.pop(model, None)
+        self.pending.pop(model, None)

@@ -49,6 +49,10 @@ class Fenced(LogError):
     """The commit of a worker that no longer owns the partition; everything it had not committed is to be discarded."""
 
 
+class Reassigned(LogError):
+    """A commit that came while the partitions were given out anew; the next assignment tells which of them go on."""
+
+
 class OwnedElsewhere(LogError):
     """Another live daemon holds the same state."""
 

@@ -15,8 +15,9 @@ MASK: Final = "***"
 SECRET_KEY: Final = re.compile(r"passw|secret|token|authorization|api_?key|credential|sasl_plain", re.IGNORECASE)
 SECRET_IN_ADDRESS: Final = re.compile(r"(?<=://)[^/\s@]*(?=@)")
 
-NOISY: Final = {"kafka": logging.WARNING, "httpx": logging.WARNING, "httpcore": logging.WARNING}
-"""Libraries that log each request or heartbeat at `info`: one line of theirs a second says nothing to an operator."""
+NOISY: Final = {"kafka": logging.CRITICAL, "httpx": logging.WARNING, "httpcore": logging.WARNING}
+"""Libraries that log each request or heartbeat at `info`: one line of theirs a second says nothing to an operator. Kafka's client repeats
+errors too, traceback and all, at each of its retries; whatever comes of them is in an error of ours."""
 
 
 def configure(level: str, stream: TextIO) -> None:

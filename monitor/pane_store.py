@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 
 from monitor.events import Int64s
 from monitor.panes import Series, Start, parse_key
-from monitor.stats.vector import EMPTY, accumulate
+from monitor.stats.vector import accumulate
 
 
 @dataclass(slots=True)
 class PaneStore:
     """Every partition's share of every committed pane.
 
-    Laws: a put replaces the same partition's former share; sums depend on the shares alone, never on the order in which they came; a
-    partition that is dropped leaves nothing.
+    Laws: a put replaces the same partition's former share; sums depend on the shares alone, never on the order in which they came.
     """
 
     _panes: dict[Series, dict[Start, dict[int, bytes]]] = field(default_factory=dict)
@@ -39,12 +38,6 @@ class PaneStore:
         if not starts:
             self._panes.pop(series, None)
             self._revisions.pop(series)
-
-    def drop_partition(self, partition: int) -> None:
-        """Forgets what a partition contributed: it belongs to somebody else now."""
-        for series in list(self._panes):
-            for start in list(self._panes[series]):
-                self.put(partition, series.key(start), EMPTY)
 
     def series(self) -> Iterator[Series]:
         """Every series that has a pane."""

@@ -1,9 +1,9 @@
-"""The loop of one replica: read, take in, commit; and how it comes back after a stop or a crash.
+"""The loop of one replica: take what is assigned, read, take in, commit; and how a partition comes back after a stop, a crash or a move.
 
 It knows the log by its protocol and the pipeline by its state, nothing of HTTP or metrics. One thread drives it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
@@ -11,17 +11,20 @@ from typing import Protocol
 import structlog
 
 from monitor.clock import Clock, Milliseconds
-from monitor.errors import Fenced, LogDamaged, LogError, SnapshotError
+from monitor.errors import Fenced, LogDamaged, LogError, OwnedElsewhere, Reassigned, SnapshotError
 from monitor.events import Stream
 from monitor.join import JoinTable
-from monitor.log import TIME_MARK, Commit, Committed, Log, Message, Ownership
+from monitor.log import TIME_MARK, Commit, Follower, Log, Message, Ownership
 from monitor.pipeline import Pipeline
 
 SOURCES = (Stream.PREDICTIONS, Stream.LABELS)
 _IDLE_WAIT_S = 0.1
-"""Between two looks at a log that had nothing new."""
+"""The longest wait for new records: so often an idle loop goes round."""
 _RETRY_WAIT_S = 1.0
-"""Between two tries of what the log refused (disk full, file busy)."""
+"""Between two tries of what the log refused (disk full, file busy, broker away)."""
+
+SHORTEST_TICK_SHARE = 16
+"""A tick becomes no shorter than this part of the configured one."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -33,8 +36,10 @@ class Snapshots(Protocol):
         """Raises `SnapshotError` where it cannot be kept."""
         ...
 
-    def newest(self, partition: int, at_most: Mapping[Stream, int]) -> tuple[Mapping[Stream, int], JoinTable] | None:
-        """The newest good one whose offsets are at or below these."""
+    def newest(
+        self, partition: int, at_most: Mapping[Stream, int], empty: Callable[[], JoinTable]
+    ) -> tuple[Mapping[Stream, int], JoinTable] | None:
+        """The newest good one whose offsets are at or below these; `empty` makes the table to fill."""
         ...
 
 
@@ -48,198 +53,317 @@ class Pace:
     snapshot_every: Milliseconds
     idle_after: Milliseconds | None
     """After so long a silence a log is told the time; None: never."""
+    sign_of_life: Milliseconds | None = None
+    """After so long without one a partition gets a commit though it has nothing new, so that others see it is worked on; None: never."""
+    longest_commit: Milliseconds | None = None
+    """Commits come more often while they take longer than half of this; None: whatever they take."""
+
+    def tick_after(self, tick: Milliseconds, commit: Milliseconds) -> Milliseconds:
+        """The time to the next commit, after a tick of this length whose commit took so long: less has changed in a shorter one."""
+        if self.longest_commit is None:
+            return self.tick
+        if commit > self.longest_commit // 2:
+            return max(tick // 2, self.tick // SHORTEST_TICK_SHARE)
+        return min(tick * 2, self.tick) if commit < self.longest_commit // 8 else tick
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a replica last got done, by its clock; None: nothing yet."""
+
+    committed_at: Milliseconds | None = None
+    """When everything taken in was durable."""
+    commit_took: Milliseconds | None = None
+    """The latest commit that held anything."""
+    snapshots_at: Milliseconds | None = None
+    """When the snapshots held all that was committed."""
+
+
+@dataclass(slots=True)
+class _Share:
+    """One partition that this replica works on."""
+
+    pipeline: Pipeline
+    committed: dict[Stream, int]
+    """The offsets of the last commit that is durable."""
+    grew_at: dict[Stream, Milliseconds]
+    committed_at: Milliseconds
+    snapshot_offsets: Mapping[Stream, int]
+    has_changed: bool = False
+    unsent: Commit | None = None
+    """A commit that was handed over by the pipeline and is not known to be durable."""
+    is_sound: bool = False
+    """Whether the pipeline stands exactly at the follower's positions: not before it is restored, nor once a step failed half-way."""
 
 
 class Worker:
-    """Drives the pipelines of the partitions it owns: `restore` first, then `run` (or `drain`, for a log that is to be read once), `close`.
+    """Drives the pipelines of the partitions it owns: `run`, or `drain` for a log that is to be read once; `close`.
 
-    `on_commit` is shown each commit once it is durable. Everything but `turned_at` is for the one thread that drives it.
+    Everything but `turned_at`, `assignment` and `is_restored` is for the one thread that drives it.
     """
 
     def __init__(
         self,
         log: Log,
         ownership: Ownership,
-        pipelines: Mapping[int, Pipeline],
+        follower: Follower,
+        pipeline_of: Callable[[int], Pipeline],
         snapshots: Snapshots,
         clock: Clock,
         pace: Pace,
-        on_commit: Callable[[Commit], None],
     ) -> None:
         self._log = log
         self._ownership = ownership
-        self._pipelines = dict(pipelines)
+        self._follower = follower
+        self._pipeline_of = pipeline_of
         self._snapshots = snapshots
         self._clock = clock
         self._pace = pace
-        self._on_commit = on_commit
-        self._positions: dict[tuple[Stream, int], int] = {}
-        self._committed: dict[tuple[Stream, int], int] = {}
-        self._changed: set[int] = set()
-        self._unsent: list[Commit] = []
-        self._snapshot_offsets: dict[int, Mapping[Stream, int]] = {}
+        self.assignment = 0
+        """The number of the present assignment, as of the last look at it."""
+        self._taken_on = 0
+        """The number of the assignment that was taken on last."""
+        self._shares: dict[int, _Share] = {}
         self._last_commit = self._last_snapshot = clock.now()
-        self._grew_at = dict.fromkeys(((stream, partition) for stream in SOURCES for partition in self._pipelines), clock.now())
-        self._is_sound = False
-        """Whether the pipelines stand exactly at the positions: not before they are restored, nor once a step failed half-way."""
+        self._tick = pace.tick
+        self.progress = Progress()
         self.turned_at = clock.now()
         """When the loop last went round, for a watchdog."""
+        self.is_restored = False
+        """Whether every partition that is assigned is worked on."""
 
-    def restore(self, on_state: Callable[[Committed, Sequence[tuple[bytes, bytes]]], None], stop: Event | None = None) -> None:
-        """Brings every partition to its last commit: panes and counters as committed, the join table from a snapshot and a silent replay.
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Those that are worked on or being restored."""
+        return tuple(sorted(self._shares))
 
-        `on_state` is shown what each partition had committed. Once `stop` is set it leaves off, and `run` and `close` do nothing any more.
+    def pipeline(self, partition: int) -> Pipeline:
+        """That of a partition which is worked on."""
+        return self._shares[partition].pipeline
+
+    # Taking partitions on
+
+    def take_on(self, on_turn: Callable[[], None] = lambda: None, stop: Event | None = None) -> None:
+        """Takes on the present assignment: what went to others is dropped, what stays goes on, what is new is restored.
+
+        `on_turn` is called first and as the restoring goes on, which may take long. Once `stop` is set, or the assignment has changed
+        again, it leaves off. Raises `LogError`; the next call goes on from there.
         """
-        stop = stop or Event()
-        for partition, pipeline in self._pipelines.items():
-            committed = self._ownership.committed(partition)
-            panes = list(self._ownership.panes(partition))
-            on_state(committed, panes)
-            found = self._snapshots.newest(partition, committed.offsets)
-            offsets: Mapping[Stream, int] = dict.fromkeys(SOURCES, 0) if found is None else found[0]
-            pipeline.restore(committed, panes, None if found is None else found[1])
-            self._snapshot_offsets[partition] = offsets
-            for stream in SOURCES:
-                self._positions[stream, partition] = offsets[stream]
-            until = {stream: committed.offsets.get(stream, 0) for stream in SOURCES}
-            replayed = self._replay(partition, until, stop)
-            if stop.is_set():
-                return
-            for stream in SOURCES:
-                self._positions[stream, partition] = self._committed[stream, partition] = until[stream]
-            pipeline.restored()
-            _logger.info("restored", partition=partition, panes=len(panes), snapshot=found is not None, replayed_records=replayed)
-        self._is_sound = True
-
-    def _replay(self, partition: int, until: Mapping[Stream, int], stop: Event) -> int:
-        replayed = 0
-        while not stop.is_set() and (stream := self._behind(partition, until)) is not None:
-            found = self._log.read(stream, partition, self._positions[stream, partition], self._pace.poll_bytes)
-            records = [record for record in found if record.offset < until[stream]]
-            if not records:
-                self._positions[stream, partition] = until[stream]
+        number = self._refresh()
+        if number == self._taken_on and self.is_restored:
+            return
+        self.is_restored = False
+        owned = self._ownership.partitions
+        for partition in [partition for partition in self._shares if partition not in owned]:
+            self._drop(partition)
+        on_turn()  # what is shown follows the assignment at once, however long the restoring takes
+        for partition in owned:
+            kept = self._shares.get(partition)
+            if kept is not None and kept.is_sound and (number == self._taken_on or self._ownership.is_unchanged(partition)):
                 continue
-            self._pipelines[partition].replay(stream, records)
-            self._positions[stream, partition] = records[-1].offset + 1
-            self.turned_at = self._clock.now()
-            replayed += len(records)
-        return replayed
+            self._drop(partition)
+            if not self._restore(partition, number, on_turn, stop or Event()):
+                return
+        if number == 0:  # the log has not let this member in yet
+            return
+        if number != self._taken_on and not owned:
+            _logger.warning("no partition is assigned to this replica: there are more replicas than partitions")
+        elif number != self._taken_on:
+            _logger.info("assigned", partitions=list(owned))
+        self._taken_on = number
+        self.is_restored = True
+
+    def _refresh(self) -> int:
+        self.assignment = self._ownership.refresh()
+        return self.assignment
+
+    def _may_go_on(self, number: int, on_turn: Callable[[], None], stop: Event) -> bool:
+        """A turn within a restore, which may take long; whether it is still wanted."""
+        self.turned_at = self._clock.now()
+        on_turn()
+        return not stop.is_set() and self._refresh() == number
+
+    def _drop(self, partition: int) -> None:
+        if self._shares.pop(partition, None) is not None:
+            self._follower.leave(partition)
+            _logger.info("partition given up", partition=partition)
+
+    def _restore(self, partition: int, number: int, on_turn: Callable[[], None], stop: Event) -> bool:
+        """Brings a partition to its last commit: panes and counters as committed, the join table from a snapshot and a silent replay.
+
+        Whether it got there, before `stop` and in the same assignment.
+        """
+        if not self._may_go_on(number, on_turn, stop):
+            return False
+        pipeline, now = self._pipeline_of(partition), self._clock.now()
+        committed = self._ownership.committed(partition)
+        panes = list(self._ownership.panes(partition))
+        found = self._snapshots.newest(partition, committed.offsets, pipeline.empty_join)
+        offsets: Mapping[Stream, int] = dict.fromkeys(SOURCES, 0) if found is None else found[0]
+        pipeline.restore(committed, panes, None if found is None else found[1])
+        until = {stream: committed.offsets.get(stream, 0) for stream in SOURCES}
+        for stream in SOURCES:
+            self._follower.place(stream, partition, until[stream])  # whether the log still reaches that far
+            self._follower.place(stream, partition, offsets[stream])
+        share = self._shares[partition] = _Share(pipeline, until, dict.fromkeys(SOURCES, now), now, offsets)
+        replayed = 0
+        while (behind := self._behind(partition, until)) is not None:
+            if not self._may_go_on(number, on_turn, stop):
+                self._drop(partition)
+                return False
+            read = self._follower.read(behind, partition, self._pace.poll_bytes)
+            records = [record for record in read if record.offset < until[behind]]
+            if records:
+                pipeline.replay(behind, records)
+                replayed += len(records)
+            elif not read:  # there are some, on their way
+                self._follower.wait(_IDLE_WAIT_S)
+        for stream in SOURCES:
+            self._follower.place(stream, partition, until[stream])
+        pipeline.restored()
+        share.is_sound = True
+        _logger.info("restored", partition=partition, panes=len(panes), snapshot=found is not None, replayed_records=replayed)
+        return True
+
+    # Taking events in
 
     def _behind(self, partition: int, until: Mapping[Stream, int]) -> Stream | None:
         """Which stream to read next, None where both are at `until`: the one with the lower watermark.
 
         Read to its end first, one stream would fill the join table with rows that wait for the other.
         """
-        join = self._pipelines[partition].join
-        unread = [stream for stream in SOURCES if self._positions[stream, partition] < until[stream]]
+        join = self._shares[partition].pipeline.join
+        unread = [stream for stream in SOURCES if self._follower.position(stream, partition) < until[stream]]
         return min(unread, key=lambda stream: join.watermark(stream) or 0, default=None)
 
     def poll(self) -> int:
         """Takes in one read of each partition, of one stream; how many records that was."""
         taken = 0
-        for partition, pipeline in self._pipelines.items():
-            ends = {stream: self._log.end_offset(stream, partition) for stream in SOURCES}
-            stream = self._behind(partition, ends)
+        for partition, share in self._shares.items():
+            stream = self._behind(partition, {stream: self._follower.ends(stream, partition).readable for stream in SOURCES})
             if stream is None:
                 continue
-            records = self._log.read(stream, partition, self._positions[stream, partition], self._pace.poll_bytes)
+            records = self._follower.read(stream, partition, self._pace.poll_bytes)
             if not records:
                 continue
-            self._is_sound = False  # until all of it is taken in: half a batch must never be committed
-            pipeline.take(stream, records)
-            self._is_sound = True
-            self._positions[stream, partition] = records[-1].offset + 1
-            self._grew_at[stream, partition] = self._clock.now()
-            self._changed.add(partition)
+            share.is_sound = False  # until all of it is taken in: half a batch must never be committed
+            share.pipeline.take(stream, records)
+            share.is_sound = True
+            share.grew_at[stream] = self._clock.now()
+            share.has_changed = True
             taken += len(records)
         return taken
 
+    # Making it durable
+
     def commit(self) -> None:
         """Makes everything taken in durable. Raises `LogError`; a later call tries the same again before anything else is read."""
-        if self._changed and not self._unsent:
-            self._is_sound = False  # until every pipeline has handed over what it will not hand over again
-            for partition in sorted(self._changed):
-                self._unsent.append(self._pipelines[partition].commit({stream: self._positions[stream, partition] for stream in SOURCES}))
-            self._changed.clear()
-            self._is_sound = True
-        if self._unsent:
-            self._ownership.commit(self._unsent)
-        for commit in self._unsent:
-            for stream, offset in commit.offsets.items():
-                self._committed[stream, commit.partition] = offset
-            self._on_commit(commit)
-        self._unsent = []
-        self._last_commit = self._clock.now()
+        if not any(share.unsent for share in self._shares.values()):
+            for partition, share in self._shares.items():
+                if not share.has_changed and not self._is_silent(share):
+                    continue
+                share.is_sound = False  # until the pipeline has handed over what it will not hand over again
+                share.unsent = share.pipeline.commit({stream: self._follower.position(stream, partition) for stream in SOURCES})
+                share.has_changed = False
+                share.is_sound = True
+        unsent = [share.unsent for share in self._shares.values() if share.unsent]
+        began = self._clock.now()
+        if unsent:
+            self._ownership.commit(unsent)
+        self._last_commit = self.progress.committed_at = self._clock.now()
+        self._tick = self._pace.tick_after(self._tick, self._last_commit - began)
+        if unsent:
+            self.progress.commit_took = self._last_commit - began
+        for commit in unsent:
+            share = self._shares[commit.partition]
+            share.committed, share.committed_at, share.unsent = dict(commit.offsets), self._last_commit, None
+
+    def _is_silent(self, share: _Share) -> bool:
+        limit = self._pace.sign_of_life
+        return limit is not None and self._clock.now() - share.committed_at >= limit
 
     def snapshot(self) -> None:
         """Writes the join tables as of the last commit. One that cannot be written is logged: the log can be replayed without it."""
         self._last_snapshot = self._clock.now()
-        if self._unsent or self._changed:
-            return
-        for partition, pipeline in self._pipelines.items():
-            offsets = {stream: self._committed[stream, partition] for stream in SOURCES}
-            if offsets == self._snapshot_offsets.get(partition):
+        for partition, share in self._shares.items():
+            if share.unsent or share.has_changed or not share.is_sound or share.committed == share.snapshot_offsets:
                 continue
+            self.turned_at = self._clock.now()  # each may take as long as a store that is slow is waited for
             try:
-                self._snapshots.write(partition, offsets, pipeline.join)
-                self._snapshot_offsets[partition] = offsets
+                self._snapshots.write(partition, share.committed, share.pipeline.join)
+                share.snapshot_offsets = share.committed
             except SnapshotError as error:
                 _logger.warning("snapshot not written", partition=partition, reason=str(error))
+        if all(share.committed == share.snapshot_offsets for share in self._shares.values()):
+            self.progress.snapshots_at = self._clock.now()
+
+    # What is told of it
 
     def lag(self) -> dict[tuple[str, int], int]:
         """Records not yet committed, by stream and partition."""
         return {
-            (stream, partition): self._log.end_offset(stream, partition) - self._committed.get((stream, partition), 0)
-            for partition in self._pipelines
+            (stream, partition): self._follower.ends(stream, partition).appended - share.committed[stream]
+            for partition, share in self._shares.items()
             for stream in SOURCES
         }
 
     def unread(self) -> int:
         """Records not yet taken in."""
-        return sum(self._log.end_offset(stream, partition) - position for (stream, partition), position in self._positions.items())
+        places = [(stream, partition) for partition in self._shares for stream in SOURCES]
+        return sum(self._follower.ends(*place).readable - self._follower.position(*place) for place in places)
 
-    def pending(self) -> dict[str, int]:
-        """Predictions that wait for their label, by model, in all partitions."""
-        waiting: dict[str, int] = {}
-        for pipeline in self._pipelines.values():
-            for index, model in enumerate(pipeline.models):
-                waiting[model.schema.name] = waiting.get(model.schema.name, 0) + pipeline.join.pending(index)
-        return waiting
+    # The loops
 
     def drain(self, on_progress: Callable[[], None] = lambda: None) -> None:
-        """Takes in everything up to the log's present end and commits it, tick by tick, so that neither memory nor dead letters pile up."""
-        ends = {(stream, partition): self._log.end_offset(stream, partition) for stream in SOURCES for partition in self._pipelines}
-        while any(self._positions[key] < end for key, end in ends.items()):
+        """Takes in everything up to the log's present end and commits it, tick by tick, so that neither memory nor dead letters pile up.
+
+        Raises `OwnedElsewhere` when a part of it goes to another member, `LogError` where the log refuses.
+        """
+        while not self.is_restored:
+            self.take_on()
+        drained = self.partitions
+        ends = {(stream, partition): self._log.end_offset(stream, partition) for stream in SOURCES for partition in drained}
+        while any(self._follower.position(*place) < end for place, end in ends.items()):
+            self.take_on()
+            if self.partitions != drained:
+                raise OwnedElsewhere("another member took partitions of this log over while it was read to its end. Stop it, and try again")
             if not self.poll():
-                break
-            if self._clock.now() - self._last_commit >= self._pace.tick:
+                self._follower.wait(_IDLE_WAIT_S)
+            if self._clock.now() - self._last_commit >= self._tick:
                 self.commit()
             on_progress()
         self.commit()
 
-    def run(self, stop: Event, on_tick: Callable[[], None]) -> None:
-        """Goes round until `stop` is set, calling `on_tick` each time. What the log refuses is tried again.
+    def run(self, stop: Event, on_turn: Callable[[], None]) -> None:
+        """Goes round until `stop` is set, calling `on_turn` each time. What the log refuses is tried again.
 
-        Raises `Fenced` when a partition has another owner, and `LogDamaged`.
+        Raises `Fenced` when another has taken its place, and `LogDamaged`.
         """
         while not stop.is_set():
             self.turned_at = self._clock.now()
             try:
-                on_tick()
-                taken = self._turn()
+                on_turn()
+                self.take_on(on_turn, stop)
+                if not (self.is_restored and self._turn()):
+                    self._follower.wait(_IDLE_WAIT_S)
+            except Reassigned as error:
+                _logger.info("the commit waits for the next assignment", reason=str(error))
+                stop.wait(_IDLE_WAIT_S)
             except LogError as error:
-                if isinstance(error, Fenced | LogDamaged) or not self._is_sound:
+                if isinstance(error, Fenced | LogDamaged) or self._has_failed_half_way():
                     raise
                 _logger.warning("the log refused; trying again", reason=str(error), retry_seconds=_RETRY_WAIT_S)
                 stop.wait(_RETRY_WAIT_S)
-            else:
-                if not taken:
-                    stop.wait(_IDLE_WAIT_S)
+
+    def _has_failed_half_way(self) -> bool:
+        """While partitions are restored they are unsound and nothing is lost; they are only begun anew."""
+        return self.is_restored and not all(share.is_sound for share in self._shares.values())
 
     def _turn(self) -> int:
         """One round of the loop; how many records it took in."""
-        taken = 0 if self._unsent else self.poll()
-        if self._unsent or self._clock.now() - self._last_commit >= self._pace.tick:
+        is_waiting = any(share.unsent for share in self._shares.values())
+        taken = 0 if is_waiting else self.poll()
+        if is_waiting or self._clock.now() - self._last_commit >= self._tick:
             self.commit()
             if self._clock.now() - self._last_snapshot >= self._pace.snapshot_every:
                 self.snapshot()
@@ -252,23 +376,25 @@ class Worker:
         After a failure half-way nothing is committed: the log has it all.
         """
         try:
-            if self._is_sound:
+            if self.is_restored and not self._has_failed_half_way():
                 self.commit()
                 self.snapshot()
         except LogError as error:
             _logger.warning("the last commit was refused; the next start makes it again from the log", reason=str(error))
         finally:
             self._ownership.close()
+            self._follower.close()
 
     def _mark_idle_logs(self) -> None:
         """Tells logs that are read to their end and got nothing for long what time it is, so that silence frees memory too."""
         if self._pace.idle_after is None:
             return
         now = self._clock.now()
-        for (stream, partition), grew_at in self._grew_at.items():
-            if now - grew_at < self._pace.idle_after or self._positions[stream, partition] < self._log.end_offset(stream, partition):
-                continue
-            if self._log.newest_timestamp(stream, partition) is None:
-                continue  # it never held an event
-            self._log.append(stream, [Message(partition, now, b"", TIME_MARK)])
-            self._grew_at[stream, partition] = now
+        for partition, share in self._shares.items():
+            for stream, grew_at in share.grew_at.items():
+                is_at_end = self._follower.position(stream, partition) >= self._follower.ends(stream, partition).appended
+                if now - grew_at < self._pace.idle_after or not is_at_end:
+                    continue
+                if self._log.newest_timestamp(stream, partition) is not None:  # else it never held an event
+                    self._log.append(stream, [Message(partition, now, b"", TIME_MARK)])
+                share.grew_at[stream] = now

@@ -18,6 +18,7 @@ from monitor.log import embedded_retention as retention
 from monitor.log.admission import check_messages
 from monitor.log.embedded_file import LogFile
 from monitor.log.embedded_ownership import EmbeddedOwnership
+from monitor.log.placed import PlacedReading
 
 GROUP_BYTES = 32 * 1024 * 1024
 """Appends that wait are merged up to this size; one that is larger by itself goes alone."""
@@ -105,10 +106,14 @@ class EmbeddedLog:
     def dead_letters(self, partitions: Iterable[int]) -> Iterator[tuple[int, DeadLetter]]:
         return dead_letters.oldest_first(self.read, partitions)
 
-    def acquire(self, *, displace: bool = False) -> EmbeddedOwnership:
+    def follow(self) -> PlacedReading:
+        return PlacedReading(self.read, self.begin_offset, self.end_offset)
+
+    def acquire(self, *, displace: bool = False, alone: bool = True) -> EmbeddedOwnership:
         return EmbeddedOwnership(self._file, self._layout, self._limits, displace=displace)
 
     def remove_retained(self) -> int:
+        """Applies the retention limits now; how many records went."""
         removed = 0
         for stream, number in self._layout.slots():
             while step := self._removal_step(stream, number):

@@ -20,6 +20,7 @@ from monitor.log.dead_letters import to_message
 from monitor.log.embedded_file import LogFile
 from monitor.log.embedded_records import Layout, Slot, insert
 from monitor.log.embedded_retention import Limits, remove_expired, trim_dead_letters
+from monitor.log.own_changes import OwnChanges
 
 SWEEP_SHARE = 64
 """Age is looked at when a slot's newest record moved on by this part of the age limit: seldom, and without asking a clock."""
@@ -73,6 +74,8 @@ class EmbeddedOwnership:
         self._layout = layout
         self._limits = limits
         self._swept: dict[int, int] = {}
+        self._changes = OwnChanges()
+        self._has_told_what_it_found = False
         self._lock = OwnerLock(file.path)
         self._lock.take(displace=displace)
         try:
@@ -85,6 +88,20 @@ class EmbeddedOwnership:
     @property
     def partitions(self) -> tuple[int, ...]:
         return tuple(range(self._layout.partitions))
+
+    def refresh(self) -> int:
+        """There is one assignment: every partition, from the acquiring on."""
+        return 1
+
+    def is_current(self, number: int) -> bool:
+        """Nobody else can acquire while this one lives; whoever displaces it by force asks for what follows."""
+        return bool(self._epoch >= 0)
+
+    def is_unchanged(self, partition: int) -> bool:
+        return True
+
+    def live_partitions(self) -> frozenset[int]:
+        return frozenset(self.partitions)
 
     def committed(self, partition: int) -> Committed:
         with self._file.snapshot("reading what was committed") as sql:
@@ -129,6 +146,15 @@ class EmbeddedOwnership:
                     while trim_dead_letters(sql, self._layout.slot(Stream.DEAD_LETTERS, partition), self._limits, self._layout.partitions):
                         pass
             self._remove_due(sql, [commit.partition for commit in commits])
+        self._changes.committed(commits)
+
+    def changes(self) -> Sequence[Commit]:
+        if not self._has_told_what_it_found:
+            self._changes.take()  # what was committed by now is found with the rest
+            for partition in self.partitions:
+                self._changes.found(self.committed(partition), self.panes(partition))
+            self._has_told_what_it_found = True
+        return self._changes.take()
 
     def close(self) -> None:
         """Another may acquire from here on; a commit of this one raises `Fenced`."""

@@ -10,6 +10,8 @@ from monitor.errors import Fenced, LogFull
 from monitor.events import Stream
 from monitor.log import TIME_MARK, Commit, Committed, DeadLetter, Message, PaneKey, Record, dead_letters
 from monitor.log.admission import check_messages, check_partition
+from monitor.log.own_changes import OwnChanges
+from monitor.log.placed import PlacedReading
 
 
 @dataclass(slots=True)
@@ -158,10 +160,14 @@ class MemoryLog:
     def dead_letters(self, partitions: Iterable[int]) -> Iterator[tuple[int, DeadLetter]]:
         return dead_letters.oldest_first(self.read, partitions)
 
-    def acquire(self, *, displace: bool = False) -> "MemoryOwnership":
+    def follow(self) -> PlacedReading:
+        return PlacedReading(self.read, self.begin_offset, self.end_offset)
+
+    def acquire(self, *, displace: bool = False, alone: bool = True) -> "MemoryOwnership":
         return MemoryOwnership(self._contents)
 
     def remove_retained(self) -> int:
+        """Applies the retention limits now; how many records went."""
         with self._contents.lock:
             return self._contents.remove_expired() + self._contents.shrink()
 
@@ -177,10 +183,26 @@ class MemoryOwnership:
             contents.epoch += 1
             self._epoch = contents.epoch
         self._contents = contents
+        self._changes = OwnChanges()
+        for partition in self.partitions:
+            self._changes.found(self.committed(partition), self.panes(partition))
 
     @property
     def partitions(self) -> tuple[int, ...]:
         return tuple(range(self._contents.partitions))
+
+    def refresh(self) -> int:
+        """There is one assignment: every partition, from the acquiring on."""
+        return 1
+
+    def is_current(self, number: int) -> bool:
+        return self._epoch == self._contents.epoch
+
+    def is_unchanged(self, partition: int) -> bool:
+        return True
+
+    def live_partitions(self) -> frozenset[int]:
+        return frozenset(self.partitions)
 
     def committed(self, partition: int) -> Committed:
         with self._contents.lock:
@@ -213,6 +235,10 @@ class MemoryOwnership:
             for letter in letters:
                 contents.slots[Stream.DEAD_LETTERS, letter.partition].append(letter)
             contents.remove_expired()
+        self._changes.committed(commits)
+
+    def changes(self) -> Sequence[Commit]:
+        return self._changes.take()
 
     def close(self) -> None:
         self._epoch = -1

@@ -1,43 +1,31 @@
-"""What every log promises about dead letters and retention; inherited beside `LogContract`, whose fixtures it uses."""
+"""What every log promises about retention that it runs itself; inherited beside `LogContract`, whose fixtures it uses."""
+
+from typing import Protocol
 
 import pytest
 
 from monitor.errors import LogFull
 from monitor.events import Stream
 from monitor.log import Log
-from tests.contract.log_contract import ALL, EVENTS, NOW, PARTITIONS, MakeLog, commit, letter, message, values
+from tests.contract.log_contract import ALL, EVENTS, NOW, PARTITIONS, commit, letter, message, values
+
+
+class RetainingLog(Log, Protocol):
+    """One that removes old records itself, as it goes and when it is told to."""
+
+    def remove_retained(self) -> int: ...
+
+
+class MakeRetainingLog(Protocol):
+    """See `MakeLog`."""
+
+    def __call__(self, *, retention_ms: int | None = None, max_bytes: int | None = None) -> RetainingLog: ...
 
 
 class RetentionContract:
     """Each test is one sentence of the protocol."""
 
-    # Dead letters
-
-    def test_a_dead_letter_is_kept_whole(self, log: Log) -> None:
-        owner = log.acquire()
-        owner.commit([commit(1, dead_letters=[letter()])])
-        assert list(log.dead_letters([1])) == [(1, letter())]
-        assert list(log.dead_letters([0])) == []
-        owner.close()
-
-    def test_dead_letters_come_oldest_first_and_each_partition_in_its_order(self, log: Log) -> None:
-        owner = log.acquire()
-        owner.commit([commit(0, dead_letters=[letter(10), letter(30)]), commit(1, dead_letters=[letter(20)])])
-        owner.commit([commit(1, dead_letters=[letter(40), letter(25)])])
-        read = [(partition, one.timestamp) for partition, one in log.dead_letters(range(PARTITIONS))]
-        assert read == [(0, 10), (1, 20), (0, 30), (1, 40), (1, 25)]
-        owner.close()
-
-    def test_dead_letters_are_read_as_a_stream_too(self, log: Log) -> None:
-        owner = log.acquire()
-        owner.commit([commit(0, dead_letters=[letter(value=b"1"), letter(value=b"2")])])
-        assert values(log.read(Stream.DEAD_LETTERS, 0, 0, ALL)) == [b"1", b"2"]
-        assert log.end_offset(Stream.DEAD_LETTERS, 0) > log.begin_offset(Stream.DEAD_LETTERS, 0)
-        owner.close()
-
-    # Retention
-
-    def test_the_age_limit_counts_from_the_newest_record_of_its_partition(self, make_log: MakeLog) -> None:
+    def test_the_age_limit_counts_from_the_newest_record_of_its_partition(self, make_log: MakeRetainingLog) -> None:
         log = make_log(retention_ms=100)
         for stream in EVENTS:
             log.append(stream, [message(f"{time}".encode(), 0, time) for time in (0, 99, 100, 200)] + [message(b"old", 1, 0)])
@@ -49,7 +37,7 @@ class RetentionContract:
             assert values(log.read(stream, 1, 0, ALL)) == [b"old"]
         owner.close()
 
-    def test_what_is_not_committed_is_never_removed(self, make_log: MakeLog) -> None:
+    def test_what_is_not_committed_is_never_removed(self, make_log: MakeRetainingLog) -> None:
         log = make_log(retention_ms=100)
         log.append(Stream.LABELS, [message(b"%d" % number, timestamp=number) for number in range(3)] + [message(b"new", timestamp=1000)])
         assert log.remove_retained() == 0
@@ -59,7 +47,7 @@ class RetentionContract:
         assert values(log.read(Stream.LABELS, 0, 0, ALL)) == [b"2", b"new"]
         owner.close()
 
-    def test_retention_tells_how_many_records_went(self, make_log: MakeLog) -> None:
+    def test_retention_tells_how_many_records_went(self, make_log: MakeRetainingLog) -> None:
         log = make_log(retention_ms=100)
         owner = log.acquire()
         owner.commit([commit(0, predictions=3, labels=3)])
@@ -68,7 +56,7 @@ class RetentionContract:
         assert log.remove_retained() == 0
         owner.close()
 
-    def test_only_the_oldest_go_a_late_record_behind_a_newer_one_stays(self, make_log: MakeLog) -> None:
+    def test_only_the_oldest_go_a_late_record_behind_a_newer_one_stays(self, make_log: MakeRetainingLog) -> None:
         log = make_log(retention_ms=100)
         log.append(Stream.LABELS, [message(b"%d" % time, timestamp=time) for time in (0, 950, 1, 1000)])
         owner = log.acquire()
@@ -77,7 +65,7 @@ class RetentionContract:
         assert values(log.read(Stream.LABELS, 0, 0, ALL)) == [b"950", b"1", b"1000"]
         owner.close()
 
-    def test_reading_from_an_offset_that_is_gone_starts_at_the_oldest_there(self, make_log: MakeLog) -> None:
+    def test_reading_from_an_offset_that_is_gone_starts_at_the_oldest_there(self, make_log: MakeRetainingLog) -> None:
         log = make_log(retention_ms=100)
         offsets = log.append(Stream.LABELS, [message(timestamp=0), message(timestamp=0), message(b"first left", timestamp=1000)])
         owner = log.acquire()
@@ -89,7 +77,7 @@ class RetentionContract:
         assert log.offset_for_time(Stream.LABELS, 0, 0) == offsets[2]
         owner.close()
 
-    def test_offsets_and_the_newest_timestamp_survive_the_removal_of_everything(self, make_log: MakeLog) -> None:
+    def test_offsets_and_the_newest_timestamp_survive_the_removal_of_everything(self, make_log: MakeRetainingLog) -> None:
         log = make_log(retention_ms=100, max_bytes=1_000_000)
         owner = log.acquire()
         log.append(Stream.LABELS, [message(b"x" * 700_000, timestamp=NOW)])
@@ -104,7 +92,7 @@ class RetentionContract:
         assert log.offset_for_time(Stream.LABELS, 0, 6) == 2  # although a record that is gone was newer
         owner.close()
 
-    def test_a_full_log_removes_what_is_committed_and_else_refuses_all_of_an_append(self, make_log: MakeLog) -> None:
+    def test_a_full_log_removes_what_is_committed_and_else_refuses_all_of_an_append(self, make_log: MakeRetainingLog) -> None:
         log = make_log(max_bytes=2_000_000)
 
         def append_much() -> None:
@@ -126,13 +114,13 @@ class RetentionContract:
         assert left[-4].value == b"newest"
         owner.close()
 
-    def test_a_message_larger_than_the_log_is_refused(self, make_log: MakeLog) -> None:
+    def test_a_message_larger_than_the_log_is_refused(self, make_log: MakeRetainingLog) -> None:
         log = make_log(max_bytes=1_000_000)
         with pytest.raises(LogFull):
             log.append(Stream.PREDICTIONS, [message(b"x" * 1_500_000)])
         assert log.end_offset(Stream.PREDICTIONS, 0) == 0
 
-    def test_a_full_log_takes_commits(self, make_log: MakeLog) -> None:
+    def test_a_full_log_takes_commits(self, make_log: MakeRetainingLog) -> None:
         log = make_log(max_bytes=1_000_000)
         log.append(Stream.PREDICTIONS, [message(b"x" * 800_000)])
         owner = log.acquire()
@@ -140,7 +128,7 @@ class RetentionContract:
         assert owner.committed(0).state == b"s"
         owner.close()
 
-    def test_dead_letters_are_bounded_in_age_and_size_and_the_newest_stays(self, make_log: MakeLog) -> None:
+    def test_dead_letters_are_bounded_in_age_and_size_and_the_newest_stays(self, make_log: MakeRetainingLog) -> None:
         log = make_log(retention_ms=100, max_bytes=10_000_000)
         owner = log.acquire()
         owner.commit([commit(0, dead_letters=[letter(0, b"old"), letter(1000, b"new")])])

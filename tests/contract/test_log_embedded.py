@@ -11,11 +11,13 @@ from monitor.errors import OwnedElsewhere
 from monitor.events import Stream
 from monitor.log import Log
 from monitor.log.embedded import EmbeddedLog
+from tests.contract.dead_letter_contract import DeadLetterContract
+from tests.contract.follow_contract import FollowContract
 from tests.contract.log_contract import ALL, PARTITIONS, LogContract, MakeLog, commit, message, values
 from tests.contract.retention_contract import RetentionContract
 
 
-class TestEmbeddedLog(LogContract, RetentionContract):
+class TestEmbeddedLog(LogContract, FollowContract, DeadLetterContract, RetentionContract):
     @pytest.fixture
     def make_log(self, clock: ManualClock, tmp_path: Path) -> Iterator[MakeLog]:
         with ExitStack() as opened:

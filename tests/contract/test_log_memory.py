@@ -5,11 +5,13 @@ import pytest
 from monitor.clock import ManualClock
 from monitor.log import Log
 from monitor.log.memory import MemoryLog
+from tests.contract.dead_letter_contract import DeadLetterContract
+from tests.contract.follow_contract import FollowContract
 from tests.contract.log_contract import PARTITIONS, LogContract, MakeLog
 from tests.contract.retention_contract import RetentionContract
 
 
-class TestMemoryLog(LogContract, RetentionContract):
+class TestMemoryLog(LogContract, FollowContract, DeadLetterContract, RetentionContract):
     @pytest.fixture
     def make_log(self, clock: ManualClock) -> MakeLog:
         def make(*, retention_ms: int | None = None, max_bytes: int | None = None) -> Log:

@@ -1,0 +1,241 @@
+"""Commits as transactions of a producer in a thread of its own: its calls may wait for a broker without end, the worker never does.
+
+A transaction that was not seen to end is in doubt: its producer is given up, and the next one, of the same id, ends what it left behind.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final
+
+from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.errors import (
+    CommitFailedError,
+    FencedInstanceIdError,
+    IllegalGenerationError,
+    InvalidProducerEpochError,
+    KafkaError,
+    ProducerFencedError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from kafka.structs import ConsumerGroupMetadata
+
+from monitor.clock import Milliseconds
+from monitor.errors import Fenced, LogError, Reassigned
+from monitor.events import Stream
+from monitor.log import Commit
+from monitor.log.dead_letters import to_message
+from monitor.log.kafka.connection import Connection, explained
+from monitor.log.kafka.names import Names
+from monitor.log.kafka.pane_view import STATE_KEY, Mark, commit_header
+from monitor.log.kafka.records import headers_of, timestamp_of
+
+IN_FLIGHT_BYTES: Final = 16 * 2**20
+"""Sent and not yet acknowledged: the client itself has no bound."""
+REQUEST_BYTES: Final = 20 * 2**20
+BATCH_BYTES: Final = 2**20
+GROUP_BYTES: Final = (2**20, 64 * 2**20)
+"""The least and the most that goes into one transaction; a partition's commit is never split."""
+_STALE: Final = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)
+
+
+class InDoubt(LogError):
+    """A transaction whose end was not seen: it may be durable, or never will be."""
+
+
+class Transactions:
+    """Makes commits durable under one transactional id. One thread drives it.
+
+    Several commits share a transaction as far as it is likely to end within half of `timeout_ms`, going by the ones before.
+    """
+
+    def __init__(self, connection: Connection, names: Names, transactional_id: str, timeout_ms: Milliseconds, log_identity: str) -> None:
+        self._connection = connection
+        self._names = names
+        self._transactional_id = transactional_id
+        self._timeout_seconds = timeout_ms / 1_000
+        self._log_identity = log_identity
+        self._producer: KafkaProducer | None = None
+        self._thread: _ProducerThread | None = None
+        self._group_bytes = GROUP_BYTES[1] // 8
+
+    def open(self) -> None:
+        """Makes a producer where there is none, which ends whatever transaction the former one left. Raises `LogError`."""
+        if self._producer is not None:
+            return
+        self._thread = _ProducerThread()
+        try:
+            self._producer = self._call("starting transactions", self._started)
+        except LogError:
+            self._give_up()
+            raise
+
+    def _started(self) -> KafkaProducer:
+        producer = self._connection.producer(
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=int(self._timeout_seconds * 1_000),
+            max_request_size=REQUEST_BYTES,
+            batch_size=BATCH_BYTES,
+            linger_ms=5,
+            max_block_ms=int(self._timeout_seconds * 1_000),
+        )
+        try:
+            producer.init_transactions()
+        except BaseException:
+            producer.close(timeout=0)
+            raise
+        return producer
+
+    def groups(self, commits: Sequence[Commit]) -> Iterator[list[Commit]]:
+        """The commits cut into what one transaction is to take."""
+        group: list[Commit] = []
+        size = 0
+        for commit in commits:
+            own = _size(commit)
+            if group and size + own > self._group_bytes:
+                yield group
+                group, size = [], 0
+            group.append(commit)
+            size += own
+        if group:
+            yield group
+
+    def commit(self, commits: Sequence[Commit], marks: Sequence[Mark], metadata: ConsumerGroupMetadata) -> None:
+        """One transaction over all of them. Raises `Reassigned`, `Fenced`, `InDoubt` or, where it is certain that it failed, `LogError`."""
+        self.open()
+        began = time.monotonic()
+        producer = self._producer
+        self._call("the commit", lambda: self._transact(producer, commits, marks, metadata))
+        elapsed = time.monotonic() - began
+        # As much as took a quarter of the time limit by this rate: half is what it may take, and the next may be slower.
+        rate = sum(map(_size, commits)) / max(elapsed, 0.001)
+        self._group_bytes = min(max(int(rate * self._timeout_seconds / 4), GROUP_BYTES[0]), GROUP_BYTES[1])
+
+    def _transact(self, producer: KafkaProducer, commits: Sequence[Commit], marks: Sequence[Mark], metadata: ConsumerGroupMetadata) -> None:
+        producer.begin_transaction()
+        offsets: dict[TopicPartition, OffsetAndMetadata] = {}
+        in_flight = _InFlight()
+        for commit, mark in zip(commits, marks, strict=True):
+            partition = commit.partition
+            for key, value in commit.panes.items():
+                in_flight.add(producer.send(self._names.panes, value or None, key, partition=partition), len(key) + len(value))
+            for letter in commit.dead_letters:
+                message = to_message(partition, letter)
+                topic, when = self._names.topic(Stream.DEAD_LETTERS), timestamp_of(message)
+                in_flight.add(producer.send(topic, message.value, None, headers_of(message), partition, when), len(message.value))
+            headers = [commit_header(commit, mark, self._log_identity)]
+            sent = producer.send(self._names.panes, commit.state, STATE_KEY, headers, partition)
+            in_flight.add(sent, len(commit.state))
+            offsets |= {self._names.of(stream, partition): OffsetAndMetadata(offset, "", -1) for stream, offset in commit.offsets.items()}
+        in_flight.settle()
+        producer.send_offsets_to_transaction(offsets, metadata)
+        producer.commit_transaction()
+
+    def _call(self, doing: str, step: Callable[[], Any]) -> Any:  # noqa: ANN401  # what the untyped client returns
+        """Runs a step in the producer's thread, for as long as a transaction may last."""
+        assert self._thread is not None
+        began = time.monotonic()
+        try:
+            with explained(f"{doing} of {self._transactional_id}"):
+                return self._thread.run(step).result(self._timeout_seconds)
+        except NotInTime as error:
+            self._give_up()
+            raise InDoubt(
+                f"{doing} of {self._transactional_id} did not end within {self._timeout_seconds:.0f} s; it is looked into"
+            ) from error
+        except LogError as error:
+            raise self._judged(error, time.monotonic() - began) from error.__cause__
+        except Exception:
+            self._abort()  # not the broker: what was to be sent could not be told
+            raise
+
+    def _judged(self, error: LogError, elapsed: float) -> LogError:
+        """What a failed step means for its transaction, which is aborted, or left for the next producer to end."""
+        cause = error.__cause__
+        if isinstance(cause, FencedInstanceIdError) or (
+            isinstance(cause, ProducerFencedError | InvalidProducerEpochError) and elapsed < self._timeout_seconds / 2
+        ):  # later, it may have been the coordinator that ended a transaction which took too long
+            self._give_up()
+            return Fenced(f"another replica has taken the place of this one ({error}): give each its own log.instance_id")
+        if isinstance(cause, _STALE):
+            self._abort()
+            return Reassigned(f"the partitions are being given out anew ({type(cause).__name__})")
+        self._give_up()
+        return InDoubt(str(error))
+
+    def _abort(self) -> None:
+        """Ends the transaction; where that does not work, the next producer does it."""
+        assert self._thread is not None
+        assert self._producer is not None
+        try:
+            self._thread.run(self._producer.abort_transaction).result(self._timeout_seconds)
+        except (KafkaError, NotInTime):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Lets the producer go without waiting for it."""
+        producer, thread = self._producer, self._thread
+        self._producer = self._thread = None
+        if thread is not None:
+            thread.end()
+        if producer is not None:
+            with suppress(KafkaError):
+                producer.close(timeout=0)
+
+    def close(self) -> None:
+        self._give_up()
+
+
+class _ProducerThread:
+    """Runs one step after another. One that never ends keeps neither its caller nor the process, unlike those of `concurrent.futures`."""
+
+    def __init__(self) -> None:
+        self._steps: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        Thread(target=self._loop, name="commits", daemon=True).start()
+
+    def run(self, step: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._steps.put((step, future))
+        return future
+
+    def end(self) -> None:
+        """After the step that is under way."""
+        self._steps.put(None)
+
+    def _loop(self) -> None:
+        while (item := self._steps.get()) is not None:
+            step, future = item
+            try:
+                future.set_result(step())
+            except BaseException as error:  # noqa: BLE001  # it is the caller's, whatever it is
+                future.set_exception(error)
+
+
+class _InFlight:
+    """What is sent and not acknowledged, bounded: `add` waits where there is too much."""
+
+    def __init__(self) -> None:
+        self._futures: list[Any] = []
+        self._bytes = 0
+
+    def add(self, future: Any, size: int) -> None:  # noqa: ANN401  # the client's
+        self._futures.append(future)
+        self._bytes += size
+        if self._bytes > IN_FLIGHT_BYTES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Waits for all of them. Raises the first error."""
+        for future in self._futures:
+            future.get()
+        self._futures, self._bytes = [], 0
+
+
+def _size(commit: Commit) -> int:
+    panes = sum(len(key) + len(value) for key, value in commit.panes.items())
+    return panes + len(commit.state) + sum(len(letter.value) for letter in commit.dead_letters)
