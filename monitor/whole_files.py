@@ -6,9 +6,10 @@ from pathlib import Path
 
 
 def write_whole(path: Path, partial: Path, pieces: Iterable[bytes]) -> None:
-    """Writes the pieces to `partial`, a name in the same folder, and then gives that the name `path` in place of what had it.
+    """Writes the pieces to `partial`, a name in the same folder that no other writer uses, then gives that the name `path`.
 
-    Raises OSError, or what the pieces raise; the folder is then as it was before.
+    What had that name is replaced. Raises OSError, or what the pieces raise; the folder is then as it was before, save where nothing but
+    making the new name durable failed.
     """
     try:
         with partial.open("wb") as file:

@@ -15,7 +15,7 @@ import numpy as np
 
 from monitor.events import Int64s, LabelValues, Schema, Stream, Task, UInt64s
 from monitor.join import Corrections, JoinRules, JoinTable, LabelRows, PredictionRows
-from monitor.snapshot import SnapshotStore
+from monitor.snapshot import Folder, SnapshotStore
 
 HOUR = 3_600_000
 HORIZON = 14 * 24 * HOUR
@@ -148,7 +148,7 @@ def measured(pending: int, goal: float) -> Iterator[tuple[str, str, str]]:
     nothing = sorted(seconds(joined.sweep) for _ in range(9))[4]
     yield "sweep that frees nothing", f"{nothing * 1e6:.0f} µs", ""
     with tempfile.TemporaryDirectory() as folder:
-        store = SnapshotStore(Path(folder), print)
+        store = SnapshotStore(Folder(Path(folder)), print)
         offsets = {Stream.PREDICTIONS: pending, Stream.LABELS: 0}
         writing = seconds(lambda: store.write(0, offsets, joined, "bench"))
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
