@@ -1,15 +1,17 @@
 """From a file and an environment to `Settings`, or to a `ConfigError` with every complaint on a line of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from monitor.config.document import parse
 from monitor.config.explaining import complaints, nearest
 from monitor.config.section import Key
+from monitor.config.security import ENVIRONMENT_ONLY
 from monitor.config.settings import Settings
 from monitor.errors import ConfigError
 
@@ -18,6 +20,17 @@ ENVIRONMENT_PREFIX: Final = "MODEL_MONITOR_"
 NESTING: Final = "__"
 DEFAULT_FILE: Final = Path("model-monitor.yaml")
 EXAMPLE: Final = "deploy/model-monitor.example.yaml is one to start from"
+
+
+class _Environment(EnvSettingsSource):
+    """Takes a list as JSON, or as its items with commas between them; what is neither is left to the validator to complain about."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401  the library's signature
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            is_list = get_origin(field.annotation) is tuple
+            return [item.strip() for item in value.split(",")] if is_list else value
 
 
 class _Overridable(Settings, BaseSettings):
@@ -37,12 +50,26 @@ def load(path: Path | None, env: Mapping[str, str]) -> Settings:
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from error
     variables = _variables(env)
+    found = [f"{file}: {complaint}" for complaint in _secrets_in(document)]
     try:
         settings = Settings.model_validate(_merged(document, _overrides(variables)))
     except ValidationError as error:
         spelled = {_key(name): name for name in variables}
-        raise ConfigError("\n".join(complaints(error, Settings, str(file), spelled))) from error
+        raise ConfigError("\n".join([*found, *complaints(error, Settings, str(file), spelled)])) from error
+    if found:
+        raise ConfigError("\n".join(found))
     return settings.relative_to(file.parent.absolute())
+
+
+def _secrets_in(document: Mapping[str, object]) -> Iterator[str]:
+    """A complaint for each secret that the file itself holds."""
+    for key in ENVIRONMENT_ONLY:
+        section: object = document
+        for part in key[:-1]:
+            section = section.get(part) if isinstance(section, Mapping) else None
+        if isinstance(section, Mapping) and key[-1] in section:
+            variable = ENVIRONMENT_PREFIX + NESTING.join(map(str, key)).upper()
+            yield f"{'.'.join(map(str, key))}: a secret does not belong in this file; name a {key[-1]}_file, or set {variable}"
 
 
 def _file(path: Path | None, env: Mapping[str, str]) -> Path:
@@ -96,11 +123,14 @@ def _key(name: str) -> Key:
 
 
 def _is_section(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    """Also where it is a section of several kinds."""
+    if isinstance(annotation, type):
+        return issubclass(annotation, BaseModel)
+    return any(map(_is_section, get_args(annotation)))
 
 
 def _overrides(variables: Mapping[str, str]) -> dict[str, object]:
-    source = EnvSettingsSource(_Overridable)
+    source = _Environment(_Overridable)
     source.env_vars = {name.lower(): value for name, value in variables.items()}
     return dict(source())
 

@@ -44,6 +44,11 @@ def duration_text(milliseconds: int) -> str:
     return f"{milliseconds}ms"
 
 
+def age_limit_text(milliseconds: int | None) -> str:
+    """`30d`, or `forever` for None."""
+    return "forever" if milliseconds is None else duration_text(milliseconds)
+
+
 def size_bytes(text: object) -> int:
     """Bytes, above 0, of a size such as `512kB`, `16MB` or `1.5GiB`. Raises ValueError, which says how it is written."""
     if isinstance(text, int | float) and not isinstance(text, bool):
@@ -88,6 +93,15 @@ def as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
+def lower_case(value: object) -> object:
+    """For words that others spell in capitals, such as `SCRAM-SHA-512`."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def _age_limit(value: object) -> object:
+    return None if value == "forever" else duration_ms(value)
+
+
 def _readable(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise ValueError("expected a text with something to read in it, on one line")
@@ -114,6 +128,13 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["45s", "24h", "14d"]}),
 ]
 """A length of time above 0, in milliseconds."""
+
+AgeLimit = Annotated[
+    int | None,
+    BeforeValidator(_age_limit),
+    WithJsonSchema({"anyOf": [{"const": "forever"}, {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30d"]}]}),
+]
+"""A length of time in milliseconds, or `forever`: None."""
 
 Bytes = Annotated[
     int,

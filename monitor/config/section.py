@@ -14,7 +14,9 @@ Complaint = tuple[Key, str]
 class Section(BaseModel):
     """Its keys are the fields, no other is allowed, nothing is converted, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 class Disagreement(ValueError):

@@ -7,7 +7,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from monitor.config.log import LogSettings
 from monitor.config.models import Model
+from monitor.config.places import Place
 from monitor.config.quantities import Bytes, Duration, Lenient, Share, Text, duration_ms, duration_text
 from monitor.config.section import Complaint, Disagreement, Section
 
@@ -20,12 +22,6 @@ class ClockKind(StrEnum):
 
     WALL = "wall"
     WATERMARK = "watermark"
-
-
-def _kind_of_today(value: object) -> object:
-    if value == "kafka":
-        raise ValueError("kafka comes with a later release; use {kind: embedded, path: data/log.db}")
-    return value
 
 
 def _local_folder(value: object) -> object:
@@ -46,25 +42,20 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 """0: any free one."""
 
 
-class LogSettings(Section):
-    """The durable log in one SQLite file."""
-
-    kind: Annotated[Literal["embedded"], BeforeValidator(_kind_of_today)] = "embedded"
-    path: LocalPath = Field(examples=["data/log.db"])
-    partitions: int = Field(default=1, ge=1, le=1_024)
-    retention: Duration = Field(default="30d", validate_default=True)
-    """Records older than the newest one by more than this may go."""
-    max_bytes: Bytes = Field(default="10GB", validate_default=True)
-    out_of_order: Duration = Field(default="24h", validate_default=True)
-    """D: how far behind its log's watermark an event may arrive."""
-    idle_after: Duration = Field(default="1h", validate_default=True)
-    """A log that got nothing for this long is told the time, so that silence frees memory too."""
-
-
 class StateSettings(Section):
     """Where the daemon keeps its join snapshots."""
 
-    path: LocalPath = Path("data/state")
+    path: Place = Path("data/state")
+    """A folder, or an object store: `s3://bucket/prefix?endpoint=http://minio:9000&region=eu-west-1`, `gs://`, `az://container/prefix`, `abfs://`.
+
+    Credentials come from the environment or the platform, never from here.
+    """
+    shared: bool = False
+    """The folder is on storage that every replica sees; an object store always is."""
+
+    def relative_to(self, folder: Path) -> Self:
+        """The same with a relative folder taken from `folder`."""
+        return self.model_copy(update={"path": folder / self.path}) if isinstance(self.path, Path) else self
 
 
 class ServingSettings(Section):
@@ -114,6 +105,12 @@ class JoinSettings(Section):
     """E: how long before its prediction a label may arrive."""
     rows_limit: int = Field(default=10_000_000, ge=1)
     """Predictions that may wait at a time; a new one beyond it is counted `over_limit`."""
+    sample: float = Field(default=1.0, gt=0.0, le=1.0)
+    """The share of ids that are joined, chosen by their hash; memory shrinks with it. A label outside it is counted `unsampled`.
+
+    Inputs and drift still count every prediction. Precision and the like are unbiased; supports and confusions are counts of the sample.
+    Another share begins outcomes anew.
+    """
 
 
 class WorkerSettings(Section):
@@ -163,7 +160,7 @@ class Settings(Section):
         if model.horizon < self.log.out_of_order:
             why = f"{horizon} is shorter than log.out_of_order ({late}): an event that late would be accepted and could not join any more"
             yield ("models", index, "labels", "horizon"), f"{why}; lengthen the one or shorten the other"
-        if self.log.retention < self.retention_needed(model):
+        if self.log.retention is not None and self.log.retention < self.retention_needed(model):
             why = f"is too short for the model {model.name}, which needs {self.retention_arithmetic(model)}"
             remedy = f"lengthen it, or shorten models[{index}].labels.horizon"
             yield ("log", "retention"), f"{duration_text(self.log.retention)} {why}; {remedy}"
@@ -191,8 +188,8 @@ class Settings(Section):
         repository = self.serving.repository
         return self.model_copy(
             update={
-                "log": self.log.model_copy(update={"path": folder / self.log.path}),
-                "state": self.state.model_copy(update={"path": folder / self.state.path}),
+                "log": self.log.relative_to(folder),
+                "state": self.state.relative_to(folder),
                 "serving": self.serving.model_copy(update={"repository": None if repository is None else folder / repository}),
                 "models": tuple(model.relative_to(folder) for model in self.models),
             }

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from monitor.app import cli
 from monitor.config import ClockKind, Settings, Window, load
+from monitor.config.log import EmbeddedLogSettings
 from monitor.config.models import Corrections as SpelledCorrections
 from monitor.config.objectives import Average as SpelledAverage
 from monitor.config.settings import DriftMethod
@@ -56,6 +57,11 @@ def written(folder: Path, text: str, env: Mapping[str, str] | None = None) -> Se
     return load(folder / "model-monitor.yaml", env or {})
 
 
+def embedded(settings: Settings) -> EmbeddedLogSettings:
+    assert isinstance(settings.log, EmbeddedLogSettings)
+    return settings.log
+
+
 def refusal(folder: Path, text: str, env: Mapping[str, str] | None = None) -> str:
     """What is said about the text, without the file's name at the front of each line."""
     with pytest.raises(ConfigError) as refused:
@@ -70,7 +76,7 @@ def with_model(keys: str, rest: str = "") -> str:
 def test_the_designed_file_is_understood(tmp_path: Path) -> None:
     settings = written(tmp_path, DESIGNED)
     model = settings.models[0]
-    assert (settings.log.path, settings.log.partitions, settings.log.out_of_order) == (tmp_path / "data/log.db", 1, DAY)
+    assert (embedded(settings).path, settings.log.partitions, settings.log.out_of_order) == (tmp_path / "data/log.db", 1, DAY)
     assert (settings.serving.repository, settings.exporter.port, settings.clock) == (tmp_path / "models", 9464, ClockKind.WALL)
     assert (model.task, model.classes, model.positive_class) == (Task.BINARY, ("on_time", "late"), "late")
     assert model.features == {"distance": FeatureKind.NUMERIC, "carrier": FeatureKind.CATEGORICAL}
@@ -85,7 +91,7 @@ def test_everything_with_a_default_may_be_left_out(tmp_path: Path) -> None:
     settings = written(tmp_path, SMALLEST)
     assert (settings.state.path, settings.serving.repository) == (tmp_path / "data/state", None)
     assert [window.text for window in settings.models[0].windows] == ["1h", "1d", "7d"]
-    assert (settings.worker.tick, settings.log.max_bytes, settings.models[0].horizon) == (2_000, 10_000_000_000, 14 * DAY)
+    assert (settings.worker.tick, embedded(settings).max_bytes, settings.models[0].horizon) == (2_000, 10_000_000_000, 14 * DAY)
 
 
 def test_the_example_file_spells_the_defaults(tmp_path: Path) -> None:
@@ -93,6 +99,26 @@ def test_the_example_file_spells_the_defaults(tmp_path: Path) -> None:
     defaults = written(tmp_path, SMALLEST.replace("log.db", "data/log.db")).model_dump(exclude={"models"})
     example["log"]["path"] = defaults["log"]["path"] = example["state"]["path"] = defaults["state"]["path"] = None
     assert example == defaults
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/prefix?endpoint=http://minio:9000&region=eu-west-1",
+        "s3://bucket",
+        "gs://bucket/prefix",
+        "az://container/prefix?account=someone",
+        "abfs://container@someone.dfs.core.windows.net/prefix",
+    ],
+)
+def test_the_state_may_lie_in_an_object_store_whose_url_is_left_as_it_stands(tmp_path: Path, url: str) -> None:
+    assert written(tmp_path, SMALLEST + f"state: {{path: '{url}'}}").state.path == url
+    assert written(tmp_path, SMALLEST, {"MODEL_MONITOR_STATE__PATH": url}).state.path == url
+
+
+def test_a_folder_of_the_state_may_be_called_shared_and_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    state = written(tmp_path, SMALLEST + "state: {path: 'a:b', shared: true}").state
+    assert (state.path, state.shared) == (tmp_path / "a:b", True)
 
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
@@ -142,10 +168,32 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
         (SMALLEST + "clock: wal", "clock: expected one of 'wall' or 'watermark', not \"wal\""),
         (SMALLEST + "exporter: 9464", "exporter: expected keys and values, not 9464"),
         (
-            SMALLEST.replace("path: log.db", "kind: kafka, path: x"),
-            "log.kind: kafka comes with a later release; use {kind: embedded, path: data/log.db}",
+            SMALLEST + "state: {path: 'ftp://host/x'}",
+            "state.path: ftp:// is no object store that is supported; name a folder, or use one of s3, gs, az, abfs, abfss://",
         ),
-        (SMALLEST + "state: {path: 's3://bucket/x'}", "state.path: object stores come with a later release; name a folder"),
+        (
+            SMALLEST + "state: {path: [1]}",
+            "state.path: expected a folder such as data/state or a URL such as s3://bucket/prefix, not a list of 1",
+        ),
+        (
+            SMALLEST + "state: {path: 's3:bucket/x'}",
+            "state.path: expected the name of a bucket or container and then a prefix, such as s3://bucket/prefix",
+        ),
+        (
+            SMALLEST + "state: {path: 's3://key:secret@bucket/x'}",
+            "state.path: a URL holds no credentials: take out what stands before the @; they come from the environment or the platform",
+        ),
+        (
+            SMALLEST + "state: {path: 's3://bucket/x?secret_access_key=hush&region=eu-west-1'}",
+            (
+                "state.path: secret_access_key: no option of s3://, which takes endpoint, region; credentials and everything else come "
+                "from the environment or the platform"
+            ),
+        ),
+        (
+            SMALLEST + "state: {path: 's3://bucket/a b'}",
+            "state.path: a URL has no blanks and no control characters; write one in it as %20",
+        ),
         (SMALLEST + "serving: {labels_durable: spool}", "serving.labels_durable: spool comes with a later release; use log"),
         (SMALLEST.replace("binary", "regression"), "models[0].task: regression models come with a later release; use binary or multiclass"),
         (SMALLEST.replace("binary", "multilabel"), "models[0].task: multilabel models come with a later release; use binary or multiclass"),
@@ -273,7 +321,7 @@ def test_the_environment_overrides_what_is_not_a_model(tmp_path: Path) -> None:
         "MODEL_MONITOR_STATE__PATH": "123",
     }
     settings = written(tmp_path, DESIGNED, env)
-    assert (settings.log.path, settings.log.out_of_order) == (Path("/elsewhere/log.db"), 2 * HOUR)
+    assert (embedded(settings).path, settings.log.out_of_order) == (Path("/elsewhere/log.db"), 2 * HOUR)
     assert (settings.exporter.port, settings.serving.trust_client_times, settings.serving.port) == (9999, True, 8000)
     assert (settings.clock, settings.labels_without_model, settings.alarms.alpha) == (ClockKind.WATERMARK, True, 0.05)
     assert settings.state.path == tmp_path / "123"
@@ -313,7 +361,7 @@ def test_the_file_is_the_one_named_then_the_variable_s_then_the_folder_s(tmp_pat
         Path(f"{name}.yaml").write_text(SMALLEST.replace("log.db", name))
     env = {"MODEL_MONITOR_CONFIG": "variable.yaml"}
     found = [load(Path("named.yaml"), env), load(None, env), load(None, {})]
-    assert [settings.log.path for settings in found] == [tmp_path / "named", tmp_path / "variable", tmp_path / "model-monitor"]
+    assert [embedded(settings).path for settings in found] == [tmp_path / "named", tmp_path / "variable", tmp_path / "model-monitor"]
 
 
 def test_a_missing_file_says_where_one_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,7 +424,7 @@ def test_config_check_refuses_with_status_2_and_says_so_on_stderr(tmp_path: Path
 
 def test_config_schema_gives_defaults_in_the_words_of_the_file() -> None:
     schema = json.loads(CliRunner().invoke(cli, ["config", "schema"]).stdout)
-    log = schema["$defs"]["LogSettings"]
+    log = schema["$defs"]["EmbeddedLogSettings"]
     assert log["properties"]["retention"]["default"] == "30d"
     assert (log["required"], log["additionalProperties"], schema["required"]) == (["path"], False, ["log", "models"])
     assert {"class", "window"} <= schema["$defs"]["Objective"]["properties"].keys()
@@ -385,7 +433,7 @@ def test_config_schema_gives_defaults_in_the_words_of_the_file() -> None:
 def test_help_names_every_command_and_imports_none() -> None:
     shown = CliRunner().invoke(cli, ["--help"])
     assert shown.exit_code == 0
-    for name in ("demo", "serve", "watch", "reference", "log", "config", "catalogue", "model"):
+    for name in ("demo", "serve", "watch", "reference", "log", "config", "catalogue", "model", "topics", "group"):
         assert f"\n  {name} " in shown.stdout
 
 
