@@ -50,7 +50,8 @@ def aggregate(*commits: Commit, model: Watched | None = None, partitions: int = 
 
 
 def tick(merged: Aggregate, now: int | None) -> Tick:
-    return merged.tick(now, lag={(PREDICTIONS, 0): 0, (LABELS, 0): 0}, pending={})
+    """As of `now`, by the owner of the first partition, while somebody works on each."""
+    return merged.tick(now, lag={(PREDICTIONS, 0): 0, (LABELS, 0): 0}, live=frozenset(range(merged.partitions)))
 
 
 def reading(

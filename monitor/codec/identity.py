@@ -53,6 +53,11 @@ def partitions_of(ids: pa.Array, count: int) -> Int32s:
     return (partition_hash(ids) % count).astype(np.int32)
 
 
+def partition_of(name: str, count: int) -> int:
+    """The partition of a single id, or of anything else that is to have one home among `count`."""
+    return int(partitions_of(pa.array([name], pa.string()), count)[0])
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
     """Some ids, longest first. `words` and `half_words` are the little-endian words that begin at each byte of the batch.

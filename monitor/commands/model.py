@@ -44,13 +44,13 @@ def forget(name: str, config: Path | None, *, yes: bool) -> None:
 
 
 def _forget(log: "Log", name: str) -> int:
-    """How many panes went. Raises `OwnedElsewhere` while a daemon runs."""
+    """How many panes went. Raises `OwnedElsewhere` while any daemon runs."""
     from monitor.counters import Counters
     from monitor.log import Commit
     from monitor.panes import parse_key
     from monitor.stats.vector import EMPTY
 
-    with closing(log.acquire()) as ownership:
+    with closing(log.acquire(alone=True)) as ownership:
         commits = []
         for partition in ownership.partitions:
             committed = ownership.committed(partition)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 @click.command()
 @config_file
 @click.option(
-    "--once", is_flag=True, help="Read the log to its present end, print the readings as of its newest record, and exit. Binds no port."
+    "--once",
+    is_flag=True,
+    help="Read the log to its present end, print the readings as of its newest record, and exit. Binds no port; no daemon may run.",
 )
 @click.option(
     "--format",
@@ -30,6 +32,9 @@ def command(config: Path | None, *, once: bool, form: "Format") -> None:
 
     Runs until SIGTERM or Ctrl-C: metrics at /metrics, a status page at /, JSON at /api/v1/readings, all on port 9464 unless the
     configuration says otherwise. It goes on where the last commit left off, also after a crash.
+
+    On Kafka any number of them share the partitions out, up to one each: every replica shows all readings on its page, and each series of
+    /metrics is that of one replica.
     """
     from monitor.commands import watching
     from monitor.config import load

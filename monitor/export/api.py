@@ -1,12 +1,12 @@
 """Readings as JSON: the shape of `/api/v1/readings` and of `watch --once --format json`. An undefined number is left out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 
 from monitor.clock import Milliseconds
 from monitor.quality.performance import Bounded, Performance
-from monitor.quality.readings import Reading
+from monitor.quality.readings import Freshness, Reading
 
 Json = dict[str, object]
 
@@ -17,9 +17,12 @@ def timestamp(time: Milliseconds) -> str:
     return moment.isoformat(timespec="milliseconds" if time % 1_000 else "seconds").replace("+00:00", "Z")
 
 
-def readings_json(now: Milliseconds | None, readings: Iterable[Reading]) -> Json:
-    """The whole document."""
-    return {"now": None if now is None else timestamp(now), "readings": [reading_json(reading) for reading in readings]}
+def readings_json(now: Milliseconds | None, readings: Iterable[Reading], coverage: Mapping[str, float], freshness: Freshness) -> Json:
+    """The whole document. `coverage` is by model: the share of the partitions whose panes are in its readings."""
+    document: Json = {"now": None if now is None else timestamp(now), "stale": freshness.is_stale}
+    if freshness.is_stale and freshness.known_at is not None:
+        document["stale_since"] = timestamp(freshness.known_at)
+    return document | {"coverage": dict(coverage), "readings": [reading_json(reading) for reading in readings]}
 
 
 def reading_json(reading: Reading) -> Json:

@@ -13,6 +13,15 @@ class Kind(StrEnum):
     COUNTER = "counter"
 
 
+class Source(StrEnum):
+    """Which replicas of the daemon show a series. Of a metric's series all have the same."""
+
+    OWNER = "owner"
+    """The one that owns its model or its partition, while nobody else can: once for the fleet."""
+    REPLICA = "every replica"
+    """Each, of itself or of what all agree on: to be aggregated by max."""
+
+
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
     """One metric. `name` is as exposed, a counter's with its `_total`; `fixed` ones are a promise to people who script against them."""
@@ -23,6 +32,7 @@ class MetricDefinition:
     help: str
     unit: str = ""
     fixed: bool = True
+    source: Source = Source.OWNER
 
 
 _WINDOW = ("model", "version", "segment", "window", "clock")
@@ -31,6 +41,10 @@ _INPUT = ("model", "version", "segment", "window")
 
 def _gauge(name: str, labels: tuple[str, ...], description: str, unit: str = "", *, fixed: bool = True) -> MetricDefinition:
     return MetricDefinition(PREFIX + name, Kind.GAUGE, labels, description, unit, fixed)
+
+
+def _of_replica(name: str, labels: tuple[str, ...], description: str, unit: str = "", *, fixed: bool = False) -> MetricDefinition:
+    return MetricDefinition(PREFIX + name, Kind.GAUGE, labels, description, unit, fixed, Source.REPLICA)
 
 
 def _counter(name: str, labels: tuple[str, ...], description: str, *, fixed: bool = True) -> MetricDefinition:
@@ -74,20 +88,24 @@ DRIFT_SCORE = _gauge(
 EVENTS = _counter(
     "events_total", ("stream", "partition", "model", "outcome"), "Events received, by what became of them; their sum is what was received."
 )
-MODEL_INFO = _gauge("model_info", ("model",), "Always 1; a model of the configuration.")
-COVERAGE = _gauge("coverage_ratio", ("model",), "Share of the partitions whose panes are in the readings.", "ratio")
+MODEL_INFO = _of_replica("model_info", ("model",), "Always 1; a model of the configuration.", fixed=True)
+COVERAGE = _gauge(
+    "coverage_ratio", ("model",), "Share of the partitions whose panes are in the readings and that some replica works on.", "ratio"
+)
 LAST_PREDICTION = _gauge(
     "last_prediction_timestamp_seconds", ("model", "version"), "Time of the newest prediction, seconds since the epoch.", "seconds"
 )
 LAST_LABEL = _gauge("last_label_timestamp_seconds", ("model",), "Arrival of the newest label, seconds since the epoch.", "seconds")
 PENDING = _gauge("pending_predictions", ("model",), "Predictions that wait for their label.")
-LOG_PARTITIONS = _gauge("log_partitions", ("stream",), "Partitions of the stream.")
+LOG_PARTITIONS = _of_replica("log_partitions", ("stream",), "Partitions of the stream.", fixed=True)
 LAG = _gauge("lag_records", ("stream", "partition"), "Records in the log that are not in the readings yet.")
 WATERMARK = _gauge(
     "watermark_timestamp_seconds", ("stream", "partition"), "Greatest arrival seen in the log, seconds since the epoch.", "seconds"
 )
-CLOCK = _gauge("clock_timestamp_seconds", (), "What the readings take for now, seconds since the epoch.", "seconds")
-INVALID_LIMIT = _gauge("invalid_events_limit_ratio", ("stream",), "Configured share of a stream's events that may be refused.", "ratio")
+CLOCK = _of_replica("clock_timestamp_seconds", (), "What the readings take for now, seconds since the epoch.", "seconds", fixed=True)
+INVALID_LIMIT = _of_replica(
+    "invalid_events_limit_ratio", ("stream",), "Configured share of a stream's events that may be refused.", "ratio", fixed=True
+)
 
 MODEL_OWNER = _gauge("model_owner_info", ("model", "owner", "task"), "Always 1; what the configuration says of a model.", fixed=False)
 UNKNOWN_KEYS = _counter("unknown_keys_total", ("stream", "partition"), "Keys of events that nothing asked for, left out.", fixed=False)
@@ -127,8 +145,17 @@ DROPPED_SERIES = _gauge(
     "Series left out of the exposition: over the budget (extra, and then fixed ones), or a confusion matrix of too many classes.",
     fixed=False,
 )
-TICK_DURATION = _gauge("tick_duration_seconds", (), "Time the latest tick took.", "seconds", fixed=False)
-BUILD_INFO = _gauge("build_info", ("version",), "Always 1; the version of the daemon.", fixed=False)
+READY = _of_replica("ready", (), "1 once every assigned partition is worked on, 0 while one is being restored.")
+ASSIGNED_PARTITIONS = _of_replica("assigned_partitions", (), "Partitions that this replica owns.")
+LAST_COMMIT = _of_replica(
+    "last_commit_timestamp_seconds", (), "When everything this replica had taken in was durable, by the wall clock.", "seconds"
+)
+COMMIT_DURATION = _of_replica("commit_duration_seconds", (), "Time the latest commit took.", "seconds")
+LAST_SNAPSHOT = _of_replica(
+    "last_snapshot_timestamp_seconds", (), "When this replica's snapshots held all that was committed, by the wall clock.", "seconds"
+)
+TICK_DURATION = _of_replica("tick_duration_seconds", (), "Time the latest tick took.", "seconds")
+BUILD_INFO = _of_replica("build_info", ("version",), "Always 1; the version of the daemon.")
 
 METRICS: tuple[MetricDefinition, ...] = tuple(value for value in list(globals().values()) if isinstance(value, MetricDefinition))
 """All of them, in the order above."""
@@ -136,8 +163,8 @@ METRICS: tuple[MetricDefinition, ...] = tuple(value for value in list(globals().
 
 def as_markdown() -> str:
     """The catalogue as a table, for the documentation."""
-    lines = ["| metric | type | labels | help |", "|---|---|---|---|"]
+    lines = ["| metric | type | labels | shown by | help |", "|---|---|---|---|---|"]
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
-        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.source} | {metric.help} |")
     return "\n".join(lines) + "\n"

@@ -1,5 +1,8 @@
 """The latest tick as Prometheus text and as OpenMetrics: rendered once a tick, however often it is scraped.
 
+Of several replicas each shows what it says of itself, and one alone what is said of a model or a partition: its owner, as long as it is
+known at the very scrape to be that.
+
 Both formats hold the same lines under different headings, so a line is written once. prometheus_client, which renders from objects, takes
 twice as long for one format as this for both (tests/bench/scrape); it still tells what the process uses.
 """
@@ -12,7 +15,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format
 
-from monitor.export.catalogue import METRICS, Kind, MetricDefinition
+from monitor.export.catalogue import METRICS, Kind, MetricDefinition, Source
 from monitor.export.families import Sample
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,38 +29,54 @@ _END: Final = b"# EOF\n"
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """One tick in both formats; the OpenMetrics one still wants its end."""
+    """Samples in both formats; the OpenMetrics one still wants its end."""
 
     text: bytes
     openmetrics: bytes
+
+
+_NOTHING: Final = _Rendered(b"", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """One tick. A family is whole in one of the two parts, so that either can go without the other."""
+
+    of_replica: _Rendered
+    of_owner: _Rendered
+    is_owner: Callable[[], bool]
 
 
 class Exposition:
     """What scrapes are answered with, from the latest tick. One thread publishes, any number render."""
 
     def __init__(self) -> None:
-        self._rendered = _Rendered(b"", b"")
+        self._published = _Published(_NOTHING, _NOTHING, lambda: False)
         self._process = CollectorRegistry(auto_describe=False)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self._process.register(collector)
 
-    def publish(self, samples: Iterable[Sample]) -> None:
-        """Replaces what there was."""
-        lines: dict[str, list[str]] = {}
+    def publish(self, samples: Iterable[Sample], is_owner: Callable[[], bool]) -> None:
+        """Replaces what there was. `is_owner` is asked at each scrape whether what only an owner shows is still this replica's."""
+        lines: dict[Source, dict[str, list[str]]] = {source: {} for source in Source}
         for sample in samples:
-            lines.setdefault(sample.metric.name, []).append(_line(sample))
-        self._rendered = _Rendered(_joined(lines, _text_heading), _joined(lines, _openmetrics_heading))
+            lines[sample.metric.source].setdefault(sample.metric.name, []).append(_line(sample))
+        self._published = _Published(_rendered(lines[Source.REPLICA]), _rendered(lines[Source.OWNER]), is_owner)
 
     def openmetrics(self) -> bytes:
-        """The tick alone, whole."""
-        return self._rendered.openmetrics + _END
+        """The tick alone, whole, whoever owns it by now."""
+        published = self._published
+        return published.of_owner.openmetrics + published.of_replica.openmetrics + _END
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The tick and what the process uses at this moment: body and content type, OpenMetrics where the Accept header names it."""
-        if "application/openmetrics-text" in accept:
-            process: bytes = openmetrics_format.generate_latest(self._process)  # type: ignore[no-untyped-call]  # its text twin is typed
-            return self._rendered.openmetrics + process, OPENMETRICS_TYPE
-        return self._rendered.text + text_format.generate_latest(self._process), TEXT_TYPE
+        is_openmetrics = "application/openmetrics-text" in accept
+        process: bytes = (openmetrics_format if is_openmetrics else text_format).generate_latest(self._process)
+        published = self._published
+        owned = published.of_owner if published.is_owner() else _NOTHING  # asked last: what takes time comes before
+        if is_openmetrics:
+            return b"".join((owned.openmetrics, published.of_replica.openmetrics, process)), OPENMETRICS_TYPE
+        return b"".join((owned.text, published.of_replica.text, process)), TEXT_TYPE
 
 
 def _line(sample: Sample) -> str:
@@ -80,6 +99,10 @@ def _openmetrics_heading(metric: MetricDefinition) -> str:
     family = metric.name.removesuffix("_total") if metric.kind is Kind.COUNTER else metric.name
     unit = f"# UNIT {family} {metric.unit}\n" if metric.unit else ""
     return f"# HELP {family} {metric.help}\n# TYPE {family} {metric.kind}\n{unit}"
+
+
+def _rendered(lines: Mapping[str, Sequence[str]]) -> _Rendered:
+    return _Rendered(_joined(lines, _text_heading), _joined(lines, _openmetrics_heading))
 
 
 def _joined(lines: Mapping[str, Sequence[str]], heading: Callable[[MetricDefinition], str]) -> bytes:

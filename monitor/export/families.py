@@ -1,6 +1,7 @@
 """A tick as samples, within the series budget: what is fixed goes last, in whole (segment, version) groups.
 
-An undefined number has no sample, nor has one without a bound; no sample is NaN or infinite.
+Of a model and of a partition there are samples only where they are this replica's: once for the fleet. An undefined number has no sample,
+nor has one without a bound; no sample is NaN or infinite.
 """
 
 import sys
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import inf, isfinite
 
-from monitor.events import Outcome, Stream
+from monitor.clock import Milliseconds
+from monitor.events import Outcome
 from monitor.export import catalogue
 from monitor.export.catalogue import MetricDefinition
 from monitor.quality.drift import Method
 from monitor.quality.performance import ClassQuality, Performance
-from monitor.quality.readings import ClockName, Reading, Tick
+from monitor.quality.readings import ClockName, ModelState, Reading, Tick
 
 CONFUSION_CLASSES = 20
 """A confusion matrix of more classes is left out of the exposition: 100 of them are 10,000 series a window."""
@@ -45,21 +47,47 @@ class Shown:
         return Shown(self.methods, self.invalid_events_limit, max_series_per_model, EXPOSED_VERSIONS)
 
 
-def samples(tick: Tick, shown: Shown) -> Iterator[Sample]:
-    """Everything that the tick exposes."""
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """What a replica says of itself. Times are the wall clock's, None before the first."""
+
+    is_ready: bool
+    partitions: frozenset[int]
+    """Those that it owns."""
+    tick_seconds: float
+    committed_at: Milliseconds | None = None
+    commit_took: Milliseconds | None = None
+    snapshots_at: Milliseconds | None = None
+
+
+def replica_samples(replica: Replica, version: str) -> Iterator[Sample]:
+    """What is true of this replica alone; `version` is the program's."""
+    yield Sample(catalogue.READY, (), int(replica.is_ready))
+    yield Sample(catalogue.ASSIGNED_PARTITIONS, (), len(replica.partitions))
+    for metric, time in (
+        (catalogue.LAST_COMMIT, replica.committed_at),
+        (catalogue.COMMIT_DURATION, replica.commit_took),
+        (catalogue.LAST_SNAPSHOT, replica.snapshots_at),
+    ):
+        if time is not None:
+            yield Sample(metric, (), time / _SECOND)
+    yield Sample(catalogue.TICK_DURATION, (), replica.tick_seconds)
+    yield Sample(catalogue.BUILD_INFO, (version,), 1)
+
+
+def samples(tick: Tick, shown: Shown, owned: frozenset[int]) -> Iterator[Sample]:
+    """Everything that a replica exposes of the tick when it owns these partitions."""
     yield from _log_samples(tick, shown)
+    for partition in sorted(owned):
+        yield from _partition_samples(tick, partition)
+    homes = {model.model: model.home for model in tick.models}
+    for pair in tick.pairs:
+        if homes.get(pair.model, 0) in owned:  # those that name no model, or one that is not configured, are with the first partition
+            yield Sample(catalogue.PAIRS, (pair.model, pair.fate), pair.count)
     for model in tick.models:
         yield Sample(catalogue.MODEL_INFO, (model.model,), 1)
-        yield Sample(catalogue.MODEL_OWNER, (model.model, model.owner, model.task), 1)
-        yield Sample(catalogue.COVERAGE, (model.model,), model.coverage)
-        yield Sample(catalogue.PENDING, (model.model,), model.pending)
-        for version in model.versions[-shown.versions :]:
-            yield Sample(catalogue.LAST_PREDICTION, (model.model, version), model.last_predictions[version] / _SECOND)
-        if model.last_label is not None:
-            yield Sample(catalogue.LAST_LABEL, (model.model,), model.last_label / _SECOND)
-        exposed = ("", *model.versions[-shown.versions :])
-        readings = [reading for reading in tick.readings if reading.model == model.model and reading.version in exposed]
-        yield from _budgeted(model.model, readings, model.versions, shown)
+        if model.home in owned:
+            yield from _model_samples(tick, model, shown)
 
 
 def _log_samples(tick: Tick, shown: Shown) -> Iterator[Sample]:
@@ -68,26 +96,43 @@ def _log_samples(tick: Tick, shown: Shown) -> Iterator[Sample]:
     for stream, partitions in tick.log_partitions.items():
         yield Sample(catalogue.LOG_PARTITIONS, (stream,), partitions)
         yield Sample(catalogue.INVALID_LIMIT, (stream,), shown.invalid_events_limit)
-    for state in tick.partitions:
-        yield Sample(catalogue.LAG, (state.stream, str(state.partition)), state.lag)
-        if state.watermark is not None:
-            yield Sample(catalogue.WATERMARK, (state.stream, str(state.partition)), state.watermark / _SECOND)
+
+
+def _partition_samples(tick: Tick, partition: int) -> Iterator[Sample]:
+    """Of both streams; nothing of one that has neither committed nor a lag: a count that is restored later would read as a reset."""
+    states = [state for state in tick.partitions if state.partition == partition]
     counts = {  # from 0 on, because the increase of a counter first seen at 3 is 0
-        (state.stream, str(state.partition), model, outcome): 0
-        for state in tick.partitions
+        (state.stream, model, outcome): 0
+        for state in states
         for model in ("", *(model.model for model in tick.models))
         for outcome in Outcome
-        if state.stream in (Stream.PREDICTIONS, Stream.LABELS)
     }
     for event in tick.events:
-        counts[event.stream, str(event.partition), event.model, Outcome(event.outcome)] = event.count
-    for labels, count in counts.items():
-        yield Sample(catalogue.EVENTS, labels, count)
-    for state in tick.partitions:
-        place = (state.stream, state.partition)
-        yield Sample(catalogue.UNKNOWN_KEYS, (state.stream, str(state.partition)), tick.unknown_keys.get(place, 0))
-    for pair in tick.pairs:
-        yield Sample(catalogue.PAIRS, (pair.model, pair.fate), pair.count)
+        if event.partition == partition:
+            counts[event.stream, event.model, Outcome(event.outcome)] = event.count
+    name = str(partition)
+    for (stream, model, outcome), count in counts.items():
+        yield Sample(catalogue.EVENTS, (stream, name, model, outcome), count)
+    for state in states:
+        if state.lag is not None:
+            yield Sample(catalogue.LAG, (state.stream, name), state.lag)
+        if state.watermark is not None:
+            yield Sample(catalogue.WATERMARK, (state.stream, name), state.watermark / _SECOND)
+        yield Sample(catalogue.UNKNOWN_KEYS, (state.stream, name), tick.unknown_keys.get((state.stream, partition), 0))
+
+
+def _model_samples(tick: Tick, model: ModelState, shown: Shown) -> Iterator[Sample]:
+    name = model.model
+    yield Sample(catalogue.MODEL_OWNER, (name, model.owner, model.task), 1)
+    yield Sample(catalogue.COVERAGE, (name,), model.coverage)
+    yield Sample(catalogue.PENDING, (name,), model.pending)
+    newest = model.versions[-shown.versions :]
+    for version in newest:
+        yield Sample(catalogue.LAST_PREDICTION, (name, version), model.last_predictions[version] / _SECOND)
+    if model.last_label is not None:
+        yield Sample(catalogue.LAST_LABEL, (name,), model.last_label / _SECOND)
+    readings = [reading for reading in tick.readings if reading.model == name and reading.version in ("", *newest)]
+    yield from _budgeted(name, readings, model.versions, shown)
 
 
 def _budgeted(model: str, readings: Sequence[Reading], versions: Sequence[str], shown: Shown) -> Iterator[Sample]:

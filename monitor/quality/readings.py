@@ -46,11 +46,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """How far one partition of one stream has come. `lag` is records not yet committed; times are None before the first event."""
+    """How far one partition of one stream has come. `lag` is records not yet committed, None where another replica works on the partition;
+    the watermark is None before the first event."""
 
     stream: str
     partition: int
-    lag: int
+    lag: int | None
     watermark: Milliseconds | None
 
 
@@ -80,9 +81,12 @@ class PairCount:
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """What a model's page begins with. `shown_class` is the positive class of a binary model, "" otherwise; `versions` are in the
-    order of their first prediction, `last_predictions` is by version; `last_label` is None before the first one."""
+    order of their first prediction, `last_predictions` is by version; `last_label` is None before the first one. `coverage` is the share
+    of the partitions whose panes are in the readings and that somebody works on. Of several replicas the one that owns the predictions
+    partition `home` exposes the model."""
 
     model: str
+    home: int
     owner: str
     task: str
     shown_class: str
@@ -92,6 +96,14 @@ class ModelState:
     last_label: Milliseconds | None
     pending: int
     coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Whether readings may be behind what another replica knows, and the latest moment at which they were not (None: never yet)."""
+
+    is_stale: bool
+    known_at: Milliseconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

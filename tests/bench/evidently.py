@@ -131,7 +131,7 @@ def ours(log: EmbeddedLog, layout: ModelLayout, baseline: Baseline) -> float:
     commit = pipeline.commit(positions)
     ownership.commit([commit])
     aggregate.apply(commit)
-    tick = aggregate.tick(aggregate.newest(), lag={}, pending={})
+    tick = aggregate.tick(aggregate.newest(), lag={}, live=frozenset({0}))
     ownership.close()
     took = time.perf_counter() - began
     assert tick.readings[0].labels == tick.readings[0].predictions

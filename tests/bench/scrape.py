@@ -128,7 +128,10 @@ def processor_ms(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 
 def a_tick(merged: Aggregate) -> Tick:
-    return merged.tick(NOW, lag={(stream, 0): 0 for stream in (Stream.PREDICTIONS, Stream.LABELS)}, pending={})
+    lag: dict[tuple[str, int], int] = {
+        (stream, partition): 0 for stream in (Stream.PREDICTIONS, Stream.LABELS) for partition in range(merged.partitions)
+    }
+    return merged.tick(NOW, lag=lag, live=frozenset(range(merged.partitions)))
 
 
 def adding_up(of: World) -> Callable[[], None]:
@@ -223,8 +226,9 @@ def main() -> None:
     ticked = min(processor_ms(partial(a_tick, of.aggregate()), 1) for _ in range(ROUNDS))
     found = a_tick(merged)
     exposition = Exposition()
-    shown = tuple(samples(found, SHOWN))
-    published = processor_ms(lambda: exposition.publish(samples(found, SHOWN)))
+    owned = frozenset(range(merged.partitions))
+    shown = tuple(samples(found, SHOWN, owned))
+    published = processor_ms(lambda: exposition.publish(samples(found, SHOWN, owned), lambda: True))
     line("the tick: readings of every window", ticked, floor, "the floor")
     line(
         "and its samples in both formats",

@@ -9,10 +9,10 @@ from typing import Final
 from monitor.export.api import readings_json
 from monitor.export.catalogue import as_markdown
 from monitor.export.exposition import Exposition
-from monitor.export.families import Shown, samples
+from monitor.export.families import Replica, Shown, replica_samples, samples
 from monitor.export.table import table
 from monitor.quality.drift import Method
-from monitor.quality.readings import Tick
+from monitor.quality.readings import Freshness, Tick
 from tests.committed import aggregate, commit, flat, tick, watched
 from tests.worlds import BINARY, HOUR, START, label, model_of, prediction
 
@@ -53,14 +53,18 @@ def rounded(text: str) -> str:
 def metrics() -> str:
     """The text format, without what the process itself uses."""
     exposition = Exposition()
-    exposition.publish(samples(world(), Shown((Method.PSI,), 0.05).within(5_000)))
+    owned = frozenset({0})
+    replica = Replica(is_ready=True, partitions=owned, tick_seconds=0.25, committed_at=START + HOUR, commit_took=125, snapshots_at=START)
+    found = (*samples(world(), Shown((Method.PSI,), 0.05).within(5_000), owned), *replica_samples(replica, "1.2.3"))
+    exposition.publish(found, lambda: True)
     lines = exposition.render("text/plain")[0].decode().splitlines(keepends=True)
     return rounded("".join(line for line in lines if "model_monitor_" in line))
 
 
 def readings() -> str:
     found = world()
-    return rounded(json.dumps(readings_json(found.now, found.readings), indent=2, allow_nan=False) + "\n")
+    document = readings_json(found.now, found.readings, {"late": 1.0}, Freshness(is_stale=False))
+    return rounded(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def terminal() -> str:

@@ -51,15 +51,23 @@ def test_the_order_of_commits_is_no_matter_and_a_later_one_replaces_the_partitio
     assert [numbers(found) for found in forth.readings] == [numbers(found) for found in back.readings]
 
 
-def test_a_dropped_partition_leaves_nothing() -> None:
-    first, second = (commit(EVENTS, ANSWERS, partition=partition, partitions=2) for partition in range(2))
-    merged = aggregate(first, second, partitions=2)
-    merged.drop(1)
-    alone = aggregate(first, partitions=2)
-    after, expected = tick(merged, START + HOUR), tick(alone, START + HOUR)
-    assert [numbers(found) for found in after.readings] == [numbers(found) for found in expected.readings]
-    assert after.events == expected.events
-    assert after.models[0].coverage == 0.5
+@pytest.mark.parametrize(("live", "coverage"), [((), 0.0), ((1,), 0.5), ((1, 2), 0.5), ((0, 1), 1.0)])
+def test_a_model_is_covered_by_the_partitions_that_have_committed_and_are_worked_on(live: tuple[int, ...], coverage: float) -> None:
+    merged = aggregate(*(commit(EVENTS, ANSWERS, partition=partition, partitions=2) for partition in range(2)), partitions=2)
+    found = merged.tick(START + HOUR, lag={}, live=frozenset(live))
+    assert found.models[0].coverage == coverage
+    assert reading(found.readings, "1d").predictions == 30  # what was counted stays counted
+
+
+def test_a_partition_that_has_not_committed_covers_nothing() -> None:
+    found = tick(aggregate(commit(EVENTS, partitions=2), partitions=2), START)
+    assert found.models[0].coverage == 0.5
+
+
+def test_a_model_is_at_home_where_kafka_would_put_its_name() -> None:
+    """The murmur2 of "late" is 239603867 without its sign."""
+    homes = [tick(aggregate(partitions=partitions), None).models[0].home for partitions in (1, 2, 7, 12)]
+    assert homes == [239603867 % partitions for partitions in (1, 2, 7, 12)]
 
 
 def test_what_was_read_before_a_commit_is_read_anew_after_it() -> None:
@@ -71,8 +79,6 @@ def test_what_was_read_before_a_commit_is_read_anew_after_it() -> None:
     assert reading(found.readings).predictions == sum(point.predictions or 0 for point in found.history["late", "1h"]) == 30
     merged.apply(commit(EVENTS, ANSWERS))
     assert reading(tick(merged, START + 45 * MINUTE).readings).labels == 20
-    merged.drop(0)
-    assert tick(merged, START + 30 * MINUTE).readings == ()
 
 
 def test_a_window_is_whole_panes_up_to_the_end_of_the_step_that_holds_now() -> None:
@@ -240,14 +246,15 @@ def test_the_newest_event_is_that_of_any_partition_and_stream() -> None:
 
 def test_counts_are_by_partition_and_pairs_over_all() -> None:
     parts = [commit(EVENTS, ANSWERS, partition=partition, partitions=2) for partition in range(2)]
-    found = aggregate(*parts, partitions=2).tick(START, lag={(PREDICTIONS, 0): 3, (LABELS, 1): 4}, pending={"late": 7})
+    found = aggregate(*parts, partitions=2).tick(START, lag={(PREDICTIONS, 0): 3, (LABELS, 1): 4}, live=frozenset({0, 1}))
     for partition in range(2):
         received = [event.count for event in found.events if (event.stream, event.partition) == ("predictions", partition)]
         assert sum(received) == len(EVENTS)
     assert {pair.fate: pair.count for pair in found.pairs if pair.model == "late"}["joined"] == 20
-    assert [(state.stream, state.partition, state.lag) for state in found.partitions] == [("predictions", 0, 3), ("labels", 1, 4)]
+    lags = [(state.stream, state.partition, state.lag) for state in found.partitions]
+    assert lags == [("predictions", 0, 3), ("labels", 0, None), ("predictions", 1, None), ("labels", 1, 4)]
     assert found.partitions[1].watermark == START + 40 * MINUTE
-    assert found.models[0].pending == 7
+    assert found.models[0].pending == 10  # as of the commits
 
 
 @pytest.mark.parametrize("model", ["late", None])

@@ -19,14 +19,16 @@ from monitor.export import catalogue
 from monitor.export.api import readings_json
 from monitor.export.catalogue import METRICS, MetricDefinition
 from monitor.export.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Exposition
-from monitor.export.families import Sample, Shown, samples
+from monitor.export.families import Replica, Sample, Shown, replica_samples, samples
 from monitor.quality.drift import DriftScore, FeatureDrift, Method
-from monitor.quality.readings import Tick
+from monitor.quality.readings import Freshness, Tick
 from tests.committed import aggregate, commit, flat, tick, watched
 from tests.worlds import BINARY, HOUR, MULTICLASS, START, label, model_of, prediction
 
 ALL = Shown((Method.PSI,), 0.05)
 WITHIN = ALL.within(5_000)
+OWNED = frozenset({0})
+REPLICA = Replica(is_ready=True, partitions=OWNED, tick_seconds=0.1, committed_at=START, commit_took=5, snapshots_at=START)
 FIXED = {metric for metric in METRICS if metric.fixed}
 OF_WINDOWS = {metric for metric in METRICS if {"model", "version", "segment", "window"} <= set(metric.labels)}
 
@@ -75,7 +77,7 @@ def labels_on_the_wire(text: str) -> dict[str, set[frozenset[str]]]:
 
 def rendered(found: Sequence[Sample]) -> Exposition:
     exposition = Exposition()
-    exposition.publish(found)
+    exposition.publish(found, lambda: True)
     return exposition
 
 
@@ -84,42 +86,41 @@ def own_text(found: Sequence[Sample]) -> str:
 
 
 def test_series_have_exactly_the_labels_of_the_catalogue() -> None:
-    found = labels_on_the_wire(own_text(tuple(samples(a_tick(), Shown(tuple(Method), 0.05)))))
+    every = (*samples(a_tick(), Shown(tuple(Method), 0.05), OWNED), *replica_samples(REPLICA, "1.2.3"))
+    found = labels_on_the_wire(own_text(every))
     expected = {}
     for metric in METRICS:
         labels = set(metric.labels)
         alternatives = labels & {"class", "average"}
         expected[metric.name] = {frozenset(labels - alternatives | {one}) for one in alternatives} or {frozenset(labels)}
-    missing = expected.keys() - found.keys()
-    assert missing == {"model_monitor_tick_duration_seconds", "model_monitor_build_info"}  # the daemon adds them
-    assert found == {name: labels for name, labels in expected.items() if name not in missing}
+    assert found == expected
 
 
 def test_no_series_is_there_twice() -> None:
-    found = Counter((sample.metric.name, sample.labels) for sample in samples(a_tick(("1", "2", "3")), ALL))
+    found = Counter((sample.metric.name, sample.labels) for sample in samples(a_tick(("1", "2", "3")), ALL, OWNED))
     assert {series for series, count in found.items() if count > 1} == set()
 
 
 def test_counters_are_there_from_zero_for_every_outcome() -> None:
-    events = of(tuple(samples(a_tick(), ALL)), catalogue.EVENTS, model="late")
+    events = of(tuple(samples(a_tick(), ALL, OWNED)), catalogue.EVENTS, model="late")
     outcomes = {(sample.labels[0], sample.labels[3]): sample.value for sample in events}
     assert set(outcomes) == {(stream, outcome) for stream in ("predictions", "labels") for outcome in Outcome}
     assert (outcomes["predictions", "accepted"], outcomes["predictions", "misrouted"]) == (60, 0)
-    assert of(tuple(samples(a_tick(), ALL)), catalogue.EVENTS, model="", outcome="undecodable")[0].value == 0
+    assert of(tuple(samples(a_tick(), ALL, OWNED)), catalogue.EVENTS, model="", outcome="undecodable")[0].value == 0
 
 
 def test_a_scrape_shows_the_two_newest_versions_and_all_pooled_and_once_shows_every_one() -> None:
     four = a_tick(("1", "2", "3", "4"))
-    shown = {sample.labels[1] for sample in samples(four, WITHIN) if sample.metric is catalogue.WINDOW_PREDICTIONS}
+    shown = {sample.labels[1] for sample in samples(four, WITHIN, OWNED) if sample.metric is catalogue.WINDOW_PREDICTIONS}
     assert shown == {"", "3", "4"}
-    everything = {sample.labels[1] for sample in samples(four, ALL) if sample.metric is catalogue.WINDOW_PREDICTIONS}
+    everything = {sample.labels[1] for sample in samples(four, ALL, OWNED) if sample.metric is catalogue.WINDOW_PREDICTIONS}
     assert everything == {"", "1", "2", "3", "4"}
 
 
 @pytest.mark.parametrize("room", [0, 1, 150, 300, 700, 900])
 def test_series_stay_within_the_budget_and_what_is_left_out_is_counted(room: int) -> None:
-    wanted = [sample for sample in samples(a_tick(), ALL) if sample.metric in OF_WINDOWS]
-    limited = tuple(samples(a_tick(), ALL.within(room)))
+    wanted = [sample for sample in samples(a_tick(), ALL, OWNED) if sample.metric in OF_WINDOWS]
+    limited = tuple(samples(a_tick(), ALL.within(room), OWNED))
     kept = [sample for sample in limited if sample.metric in OF_WINDOWS]
     assert len(kept) <= room
     assert len(kept) + sum(dropped(limited).values()) == len(wanted)
@@ -131,29 +132,29 @@ def groups(found: Sequence[Sample]) -> Mapping[tuple[str, str], int]:
 
 
 def test_what_is_fixed_goes_last_and_in_whole_groups() -> None:
-    everything = tuple(samples(a_tick(), ALL))
+    everything = tuple(samples(a_tick(), ALL, OWNED))
     fixed = sum(groups(everything).values())
-    without_extras = tuple(samples(a_tick(), ALL.within(fixed)))
+    without_extras = tuple(samples(a_tick(), ALL.within(fixed), OWNED))
     assert groups(without_extras) == groups(everything)
     assert dropped(without_extras)["fixed"] == 0
     assert dropped(without_extras)["extra"] > 0
 
-    limited = tuple(samples(a_tick(), ALL.within(fixed - 1)))
+    limited = tuple(samples(a_tick(), ALL.within(fixed - 1), OWNED))
     assert groups(limited).items() < groups(everything).items()
     assert ("", "") in groups(limited)
     assert not [sample for sample in limited if sample.metric in OF_WINDOWS - FIXED]
 
 
 def test_the_whole_and_the_newest_version_are_the_last_to_go() -> None:
-    everything = groups(tuple(samples(a_tick(("1", "2")), ALL)))
+    everything = groups(tuple(samples(a_tick(("1", "2")), ALL, OWNED)))
     room = everything["", ""] + everything["", "2"]
-    assert set(groups(tuple(samples(a_tick(("1", "2")), ALL.within(room))))) == {("", ""), ("", "2")}
+    assert set(groups(tuple(samples(a_tick(("1", "2")), ALL.within(room), OWNED)))) == {("", ""), ("", "2")}
 
 
 @pytest.mark.parametrize(("classes", "is_shown"), [(20, True), (21, False)])
 def test_a_confusion_matrix_is_shown_up_to_twenty_classes(classes: int, is_shown: bool) -> None:
     schema = Schema("kind", Task.MULTICLASS, tuple(f"class {number}" for number in range(classes)), -1, 0.5, MULTICLASS.features, ())
-    found = tuple(samples(a_tick(schema=schema), ALL))
+    found = tuple(samples(a_tick(schema=schema), ALL, OWNED))
     readings = 2 * 2 * 2  # version, window, clock
     assert len(of(found, catalogue.CONFUSION)) == (readings * classes**2 if is_shown else 0)
     assert dropped(found)["classes"] == (0 if is_shown else readings * classes**2)
@@ -163,7 +164,7 @@ def test_a_confusion_matrix_is_shown_up_to_twenty_classes(classes: int, is_shown
 def test_an_undefined_ratio_has_no_sample() -> None:
     model = model_of(BINARY)
     merged = aggregate(commit([prediction(1, START, score=0.1)], [label(1, START, "on_time")], model=model), model=watched(model))
-    found = tuple(samples(tick(merged, START), ALL))
+    found = tuple(samples(tick(merged, START), ALL, OWNED))
     place = {"version": "", "segment": "", "window": "1h", "clock": "cohort"}
     assert [sample.value for sample in of(found, catalogue.PRECISION, **place, **{"class": "on_time"})] == [1.0]
     assert of(found, catalogue.PRECISION, **place, **{"class": "late"}) == []
@@ -172,13 +173,13 @@ def test_an_undefined_ratio_has_no_sample() -> None:
 
 
 def test_the_feedback_clock_has_no_predictions_and_no_maturity() -> None:
-    found = tuple(samples(a_tick(), ALL))
+    found = tuple(samples(a_tick(), ALL, OWNED))
     assert of(found, catalogue.WINDOW_PREDICTIONS, clock="feedback") == of(found, catalogue.LABEL_MATURITY, clock="feedback") == []
     assert len(of(found, catalogue.WINDOW_LABELS, clock="feedback", segment="", version="", window="1h")) == 1
 
 
 def test_drift_is_shown_for_the_whole_by_the_configured_methods() -> None:
-    found = tuple(samples(a_tick(), Shown((Method.PSI, Method.KS), 0.05)))
+    found = tuple(samples(a_tick(), Shown((Method.PSI, Method.KS), 0.05), OWNED))
     methods = {(sample.labels[4], sample.labels[5]) for sample in of(found, catalogue.DRIFT_SCORE)}
     assert methods == {(feature, "psi") for feature in ("temp", "carrier", "@score", "@prediction", "@label")} | {
         ("temp", "ks"),
@@ -191,15 +192,15 @@ def test_a_score_without_a_bound_keeps_its_value_and_nothing_is_infinite() -> No
     world = a_tick()
     unbounded = FeatureDrift(1, 1, {Method.PSI: DriftScore(0.5, math.inf), Method.KS: DriftScore(math.nan, 0.1)}, None)
     broken = replace(world, readings=tuple(replace(reading, drift={"temp": unbounded}) for reading in world.readings))
-    found = tuple(samples(broken, Shown((Method.PSI, Method.KS), 0.05)))
+    found = tuple(samples(broken, Shown((Method.PSI, Method.KS), 0.05), OWNED))
     assert all(math.isfinite(sample.value) for sample in found)
     assert {sample.labels[5] for sample in of(found, catalogue.DRIFT_SCORE)} == {"psi"}
-    document = json.dumps(readings_json(broken.now, broken.readings), allow_nan=False)
+    document = json.dumps(readings_json(broken.now, broken.readings, {}, Freshness(is_stale=False)), allow_nan=False)
     assert '"drift": {"temp": {"rows": 1, "reference_rows": 1, "psi": 0.5, "errors": {"ks": 0.1}}}' in document
 
 
 def test_both_formats_hold_the_same_series() -> None:
-    exposition = rendered(tuple(samples(a_tick(), ALL)))
+    exposition = rendered(tuple(samples(a_tick(), ALL, OWNED)))
     text, kind = exposition.render("text/plain")
     openmetrics, openmetrics_kind = exposition.render("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
     assert (kind, openmetrics_kind) == (TEXT_TYPE, OPENMETRICS_TYPE)
@@ -252,6 +253,6 @@ def test_the_catalogue_is_fit_to_be_rendered() -> None:
 
 @pytest.mark.skipif(which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")
 def test_promtool_accepts_the_text() -> None:
-    text = rendered(tuple(samples(a_tick(("1", "2")), ALL))).render("")[0]
+    text = rendered(tuple(samples(a_tick(("1", "2")), ALL, OWNED))).render("")[0]
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, b"")

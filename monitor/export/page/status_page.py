@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from monitor.clock import Milliseconds
 from monitor.quality.drift import Method
 from monitor.quality.performance import Average, ClassQuality
-from monitor.quality.readings import ClockName, ModelState, Reading, Tick
+from monitor.quality.readings import ClockName, Freshness, ModelState, Reading, Tick
 
 SPARK_WIDTH, SPARK_HEIGHT = 160, 28
 DRIFTED_SHOWN = 8
@@ -70,10 +70,12 @@ class StatusPage:
         self._version = version
         self._refresh_seconds = refresh_seconds
 
-    def render(self, tick: Tick, *, ready: bool) -> str:
+    def render(self, tick: Tick, freshness: Freshness, *, ready: bool) -> str:
         return self._template.render(
             now=_moment(tick.now),
             ready=ready,
+            stale=freshness.is_stale,
+            stale_since=None if freshness.known_at is None else _moment(freshness.known_at),
             panels=[_panel(model, tick) for model in tick.models],
             partitions=tick.partitions,
             events=_events(tick),
