@@ -15,16 +15,15 @@ from monitor.errors import Fenced, LogDamaged, LogError, OwnedElsewhere, Reassig
 from monitor.events import Stream
 from monitor.join import JoinTable
 from monitor.log import TIME_MARK, Commit, Follower, Log, Message, Ownership
+from monitor.pace import Pace, Progress
 from monitor.pipeline import Pipeline
+from monitor.refused import RefusedEvents
 
 SOURCES = (Stream.PREDICTIONS, Stream.LABELS)
 _IDLE_WAIT_S = 0.1
 """The longest wait for new records: so often an idle loop goes round."""
 _RETRY_WAIT_S = 1.0
 """Between two tries of what the log refused (disk full, file busy, broker away)."""
-
-SHORTEST_TICK_SHARE = 16
-"""A tick becomes no shorter than this part of the configured one."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -41,42 +40,6 @@ class Snapshots(Protocol):
     ) -> tuple[Mapping[Stream, int], JoinTable] | None:
         """The newest good one whose offsets are at or below these; `empty` makes the table to fill."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How much is read at a time, and how often what happens."""
-
-    poll_bytes: int
-    tick: Milliseconds
-    """Between two commits."""
-    snapshot_every: Milliseconds
-    idle_after: Milliseconds | None
-    """After so long a silence a log is told the time; None: never."""
-    sign_of_life: Milliseconds | None = None
-    """After so long without one a partition gets a commit though it has nothing new, so that others see it is worked on; None: never."""
-    longest_commit: Milliseconds | None = None
-    """Commits come more often while they take longer than half of this; None: whatever they take."""
-
-    def tick_after(self, tick: Milliseconds, commit: Milliseconds) -> Milliseconds:
-        """The time to the next commit, after a tick of this length whose commit took so long: less has changed in a shorter one."""
-        if self.longest_commit is None:
-            return self.tick
-        if commit > self.longest_commit // 2:
-            return max(tick // 2, self.tick // SHORTEST_TICK_SHARE)
-        return min(tick * 2, self.tick) if commit < self.longest_commit // 8 else tick
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a replica last got done, by its clock; None: nothing yet."""
-
-    committed_at: Milliseconds | None = None
-    """When everything taken in was durable."""
-    commit_took: Milliseconds | None = None
-    """The latest commit that held anything."""
-    snapshots_at: Milliseconds | None = None
-    """When the snapshots held all that was committed."""
 
 
 @dataclass(slots=True)
@@ -126,6 +89,7 @@ class Worker:
         self._shares: dict[int, _Share] = {}
         self._last_commit = self._last_snapshot = clock.now()
         self._tick = pace.tick
+        self._refused = RefusedEvents(clock)
         self.progress = Progress()
         self.turned_at = clock.now()
         """When the loop last went round, for a watchdog."""
@@ -277,6 +241,7 @@ class Worker:
         for commit in unsent:
             share = self._shares[commit.partition]
             share.committed, share.committed_at, share.unsent = dict(commit.offsets), self._last_commit, None
+        self._refused.committed(unsent)
 
     def _is_silent(self, share: _Share) -> bool:
         limit = self._pace.sign_of_life
@@ -339,6 +304,7 @@ class Worker:
 
         Raises `Fenced` when another has taken its place, and `LogDamaged`.
         """
+        waits_since = -1
         while not stop.is_set():
             self.turned_at = self._clock.now()
             try:
@@ -347,7 +313,9 @@ class Worker:
                 if not (self.is_restored and self._turn()):
                     self._follower.wait(_IDLE_WAIT_S)
             except Reassigned as error:
-                _logger.info("the commit waits for the next assignment", reason=str(error))
+                if waits_since != self.assignment:
+                    waits_since = self.assignment
+                    _logger.info("the commit waits for the next assignment", reason=str(error))
                 stop.wait(_IDLE_WAIT_S)
             except LogError as error:
                 if isinstance(error, Fenced | LogDamaged) or self._has_failed_half_way():

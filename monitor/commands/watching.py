@@ -36,15 +36,14 @@ from monitor.export.page import StatusPage
 from monitor.export.table import table
 from monitor.log import Ownership
 from monitor.log.kafka.sessions import transaction_timeout_ms
+from monitor.pace import Pace
 from monitor.pipeline import Pipeline
 from monitor.quality.drift import Method
 from monitor.quality.readings import Freshness
-from monitor.worker import Pace, Worker
+from monitor.worker import Worker
 
 HEALTHY_FOR_MS: Final = 60_000
 """The loop turns many times a second; one that has not for so long hangs."""
-SNAPSHOT_EVERY_MS: Final = 60_000
-"""What a crash may have to replay. A snapshot of 5 M waiting predictions takes about a second (tests/bench/join)."""
 SIGN_OF_LIFE_MS: Final = 10_000
 """Among several replicas: a partition without a commit for well over this time counts as one that nobody works on."""
 SHORTEST_REFRESH_S: Final = 5
@@ -68,7 +67,10 @@ def board_of(settings: Settings, known: Sequence[KnownModel], clock: Clock, *, o
     """What is shown, before anything is known but the configuration."""
     shown = Shown(tuple(map(Method, settings.exporter.drift_methods)), settings.exporter.invalid_events_limit)
     return Board(
-        Aggregate([model.for_aggregate() for model in known], dict.fromkeys((Stream.PREDICTIONS, Stream.LABELS), settings.log.partitions)),
+        Aggregate(
+            [model.for_aggregate(settings.join.sample) for model in known],
+            dict.fromkeys((Stream.PREDICTIONS, Stream.LABELS), settings.log.partitions),
+        ),
         Exposition(),
         StatusPage(__version__, max(SHORTEST_REFRESH_S, settings.exporter.tick // 1_000)),
         shown if once else shown.within(settings.exporter.max_series_per_model),
@@ -116,7 +118,8 @@ def _check_topics(settings: Settings, log: KafkaLogSettings) -> None:
 def pace_of(settings: Settings, *, once: bool) -> Pace:
     """Signs of life, and ticks that shorten while commits are slow, are for a log that several replicas share."""
     marks_idle_logs = settings.clock is ClockKind.WALL and not once
-    pace = Pace(settings.worker.poll_bytes, settings.worker.tick, SNAPSHOT_EVERY_MS, settings.log.idle_after if marks_idle_logs else None)
+    idle_after = settings.log.idle_after if marks_idle_logs else None
+    pace = Pace(settings.worker.poll_bytes, settings.worker.tick, settings.state.snapshot_every, idle_after)
     if settings.log.kind == "embedded":
         return pace
     return replace(pace, sign_of_life=SIGN_OF_LIFE_MS, longest_commit=transaction_timeout_ms(settings.log.session_timeout))

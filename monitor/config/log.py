@@ -13,9 +13,9 @@ from monitor.config.security import SecuritySettings
 KAFKA_NAME: Final = r"[a-zA-Z0-9._-]*"
 """What Kafka takes in the name of a topic, and of a static member."""
 PREFIX_CHARACTERS: Final = 249 - len("dead-letters")
-SHORTEST_SESSION_MS: Final = 6_000
+SHORTEST_SESSION_MS: Final = 1_000
 LONGEST_SESSION_MS: Final = 1_800_000
-"""Bounds that brokers set for a session by default: `group.min.session.timeout.ms` and `group.max.session.timeout.ms`."""
+"""Brokers have bounds of their own, by default 6 s and 30 min: `group.min.session.timeout.ms` and `group.max.session.timeout.ms`."""
 
 
 def _local_file(value: object) -> object:
@@ -129,7 +129,7 @@ class KafkaLogSettings(Section):
     def _brokers_accept(cls, milliseconds: int) -> int:
         if not SHORTEST_SESSION_MS <= milliseconds <= LONGEST_SESSION_MS:
             shortest, longest = duration_text(SHORTEST_SESSION_MS), duration_text(LONGEST_SESSION_MS)
-            raise ValueError(f"{duration_text(milliseconds)} is outside what brokers accept by default, {shortest} to {longest}")
+            raise ValueError(f"{duration_text(milliseconds)} is outside {shortest} to {longest}; brokers accept 6s to 30m by default")
         return milliseconds
 
 

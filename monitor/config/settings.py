@@ -52,6 +52,8 @@ class StateSettings(Section):
     """
     shared: bool = False
     """The folder is on storage that every replica sees; an object store always is."""
+    snapshot_every: Duration = Field(default="60s", validate_default=True)
+    """How much of the log a restart may have to read again. Writing one of 5 M waiting predictions takes about a second."""
 
     def relative_to(self, folder: Path) -> Self:
         """The same with a relative folder taken from `folder`."""

@@ -128,7 +128,7 @@ class Follower(Protocol):
     """Reads partitions on, each stream from where it was placed. One thread drives it; only `place` and `wait` wait for a broker."""
 
     def place(self, stream: Stream, partition: int, offset: int) -> None:
-        """Says which record to read next. An offset that is gone stands for the oldest one. Raises `LogDamaged` where the log ends before."""
+        """Says which record to read next. An offset that is gone stands for the oldest one. Raises `LogDamaged` if the log ends before."""
         ...
 
     def leave(self, partition: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+import structlog
 from kafka import KafkaProducer
 from structlog.testing import capture_logs
 
@@ -22,6 +23,12 @@ from tests.kafka.brokers import Cluster
 from tests.kafka.topics import made_topics, remake_topics, remove_topics
 
 LABELS = Stream.LABELS
+
+
+@pytest.fixture(autouse=True)
+def a_logger_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was used before keeps the way out of that time."""
+    monkeypatch.setattr("monitor.log.kafka.follower._logger", structlog.get_logger())
 
 
 @pytest.fixture

@@ -36,7 +36,8 @@ class TestKafkaLog(LogContract, FollowContract, DeadLetterContract):
         with ExitStack() as opened:
 
             def make(*, retention_ms: int | None = None, max_bytes: int | None = None) -> Log:  # noqa: ARG001  # Kafka runs its retention
-                log = KafkaLog(connection, names, partitions=PARTITIONS, clock=clock)
+                # Members of one instance id displace one another; others would share the partitions (`test_ownership`).
+                log = KafkaLog(connection, names, partitions=PARTITIONS, clock=clock, instance_id="one")
                 opened.callback(log.close)
                 return log
 

@@ -1,13 +1,13 @@
 """This replica as a member of the consumer group: which partitions it has, and whether it may still speak for them. It reads no events.
 
-Its consumer has the partitions paused: what is read is read by another one, which no rebalance disturbs.
+Its consumer only takes part in the group: what is read is read by another one, which no rebalance disturbs.
 """
 
 import time
 from dataclasses import dataclass
 from typing import Final
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
@@ -22,7 +22,8 @@ HEARTBEATS_A_SESSION: Final = 4
 LONGEST_HEARTBEAT_MS: Final = 3_000
 HANGS_AFTER_MS: Final = 120_000
 """A member that has not come by for so long is thrown out, and so long a rebalance waits for one. A turn of the loop takes seconds."""
-JOIN_MS: Final = 100
+JOIN_MS: Final = 3_000
+"""The client forgets a join that ends between two polls, and joins once more, which everybody else has to do then too."""
 CALL_MS: Final = 20_000
 """The longest wait for an answer of the group's coordinator."""
 
@@ -49,15 +50,13 @@ class Membership:
             max_poll_interval_ms=max(HANGS_AFTER_MS, session_timeout_ms),
             # Twin partitions go to the same member only by range; cooperative-sticky tore all of them apart when it was tried.
             partition_assignment_strategy=[RangePartitionAssignor],
-            auto_offset_reset="earliest",
-            fetch_max_bytes=1,
         )
         topics = [names.topic(stream) for stream in SOURCES]
         with explained(f"looking up {' and '.join(topics)}"):
             for topic in topics:  # a leader that has not heard of them yet would assign nothing
                 self._consumer.partitions_for_topic(topic)
-        self._consumer.subscribe(topics, listener=_Pausing(self._consumer))
-        self._coordinator = self._consumer._coordinator  # the client tells its heartbeats' age nowhere else
+        self._consumer.subscribe(topics)
+        self._coordinator = self._consumer._coordinator  # the client tells the age of its heartbeats nowhere else
         self._assignment: Assignment | None = None
         self._joins_since: float | None = None
         self._answered_at = float("-inf")
@@ -74,7 +73,8 @@ class Membership:
         if joins and self._joins_since is None:
             self._joins_since = time.monotonic()
         with explained(f"taking part in the group {self._names.group_id}"):
-            self._consumer.poll(timeout_ms=JOIN_MS if joins else 0)  # a join makes no headway in polls that do not wait
+            # Not `KafkaConsumer.poll`, which goes on to fetch, and waits though there is nothing to be fetched.
+            self._coordinator.poll(timeout_ms=JOIN_MS if joins else 0)
         self._note_heartbeat()
         metadata = self._consumer.group_metadata()
         if metadata.state != MemberState.STABLE or (self._assignment and _generation(metadata) == _generation(self._assignment.metadata)):
@@ -110,9 +110,13 @@ class Membership:
             assignment is not None
             and metadata.state == MemberState.STABLE
             and not self._coordinator.rejoin_needed
-            and _generation(metadata) == _generation(assignment.metadata)
+            and self.is_latest(assignment)
             and time.monotonic() - self._answered_at < self._session_seconds
         )
+
+    def is_latest(self, assignment: Assignment) -> bool:
+        """Whether this member is still the one that got the assignment, for all it knows: it has not joined again since."""
+        return _generation(self._consumer.group_metadata()) == _generation(assignment.metadata)
 
     def _note_heartbeat(self) -> None:
         heartbeat = self._coordinator.heartbeat
@@ -129,19 +133,6 @@ class Membership:
     def close(self) -> None:
         """Leaves the group (a member with an instance id is given up when its session ends)."""
         self._consumer.close(autocommit=False, timeout_ms=5_000)
-
-
-class _Pausing(ConsumerRebalanceListener):  # type: ignore[misc]  # the client ships no types
-    """Pauses what is assigned: it is read elsewhere."""
-
-    def __init__(self, consumer: KafkaConsumer) -> None:
-        self._consumer = consumer
-
-    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """State is kept until the next assignment is known."""
-
-    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._consumer.pause(*assigned)
 
 
 def _generation(metadata: ConsumerGroupMetadata) -> tuple[int, str]:

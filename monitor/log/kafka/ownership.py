@@ -19,7 +19,7 @@ from monitor.log.kafka.membership import SOURCES, Assignment, Membership
 from monitor.log.kafka.names import Names
 from monitor.log.kafka.pane_view import Mark, PaneView
 from monitor.log.kafka.sessions import transaction_timeout_ms
-from monitor.log.kafka.transactions import InDoubt, Transactions
+from monitor.log.kafka.transactions import InDoubt, Overtaken, Replaced, Transactions
 
 FIRST_ASSIGNMENT_SECONDS: Final = 5.0
 """How long `acquire` waits for the group. The assignment may come later too: a member that died holds it up for its session."""
@@ -68,13 +68,15 @@ class KafkaOwnership:
         if alone:
             refuse_company(connection, names.group_id)
         with ExitStack() as opened:
-            self._view = PaneView(connection, names, partitions)
-            opened.callback(self._view.close)
-            self._view.catch_up(range(partitions))
             transactional_id = f"{names.group_id}-{instance_id or self._incarnation}"
             timeout_ms = transaction_timeout_ms(session_timeout_ms)
             self._transactions = Transactions(connection, names, transactional_id, timeout_ms, log_identity)
             opened.callback(self._transactions.close)
+            if instance_id is not None:
+                self._transactions.open()  # ends what a killed predecessor left open, which would hold up the view
+            self._view = PaneView(connection, names, partitions)
+            opened.callback(self._view.close)
+            self._view.catch_up(range(partitions))
             self._membership = Membership(connection, names, instance_id, session_timeout_ms)
             opened.callback(self._membership.close)
             until = time.monotonic() + FIRST_ASSIGNMENT_SECONDS
@@ -141,6 +143,7 @@ class KafkaOwnership:
 
     def panes(self, partition: int) -> Iterator[tuple[PaneKey, bytes]]:
         check_partition(partition, self._count)
+        self._view.catch_up([partition])
         return self._view.panes(partition)
 
     def commit(self, commits: Sequence[Commit]) -> None:
@@ -150,17 +153,16 @@ class KafkaOwnership:
             check_partition(commit.partition, self._count)
         if self._assignment is None:
             raise Reassigned("no partition is assigned yet")
+        try:
+            self._make_all(commits, self._assignment)
+        except Overtaken:
+            self._make_all(commits, self._assignment)  # with the latest producer of this id: now the group decides whose place it is
+
+    def _make_all(self, commits: Sequence[Commit], assignment: Assignment) -> None:
         self._resolve_doubts()
         unmade = [commit for commit in commits if self._made.get(commit.partition) is not commit]
-        try:
-            for group in self._transactions.groups(unmade):
-                self._make(group, self._assignment)
-        except Reassigned:
-            self._refused = self._assignment
-            raise
-        except Fenced as error:
-            self._fenced = error
-            raise
+        for group in self._transactions.groups(unmade):
+            self._make(group, assignment)
 
     def _make(self, commits: Sequence[Commit], assignment: Assignment) -> None:
         marks = [Mark(self._incarnation, next(self._numbers)) for _ in commits]
@@ -168,6 +170,12 @@ class KafkaOwnership:
             self._transactions.commit(commits, marks, assignment.metadata)
         except InDoubt:
             self._doubtful = list(zip(commits, marks, strict=True))
+            raise
+        except Reassigned as error:
+            self._refused = assignment
+            if isinstance(error, Replaced) and self._membership.is_latest(assignment):
+                self._fenced = Fenced("another replica has taken the place of this one: give each a log.instance_id of its own")
+                raise self._fenced from error
             raise
         for commit, mark in zip(commits, marks, strict=True):
             self._settle(commit, mark)

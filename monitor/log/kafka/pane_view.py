@@ -16,6 +16,7 @@ from kafka.admin import OffsetSpec
 from monitor.errors import LogDamaged, LogError
 from monitor.events import Stream
 from monitor.log import Commit, Committed, PaneKey
+from monitor.log.kafka.asking import Asking
 from monitor.log.kafka.connection import Connection, explained
 from monitor.log.kafka.names import Names
 
@@ -66,7 +67,7 @@ class PaneView:
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=FETCH_BYTES,
         )
-        self._admin = connection.admin()
+        self._asking = Asking(connection)
         self._consumer.assign(self._places)
         self._consumer.seek_to_beginning(*self._places)
         self._is_live = False
@@ -77,8 +78,8 @@ class PaneView:
         places = {self._places[partition] for partition in partitions}
         if not places:
             return
-        with explained(f"looking where {self._names.panes} ends"):
-            ends = self._admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+        asked = dict.fromkeys(places, OffsetSpec.LATEST)
+        ends = self._asking.ask(f"looking where {self._names.panes} ends", lambda admin: admin.list_partition_offsets(asked))
         until = time.monotonic() + CATCH_UP_SECONDS
         while behind := [place for place in places if self._consumer.position(place) < ends[place].offset]:
             if time.monotonic() > until:
@@ -160,7 +161,7 @@ class PaneView:
 
     def close(self) -> None:
         self._consumer.close(autocommit=False, timeout_ms=5_000)
-        self._admin.close()
+        self._asking.close()
 
 
 def commit_header(commit: Commit, mark: Mark, log_identity: str) -> tuple[str, bytes]:

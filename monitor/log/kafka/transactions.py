@@ -26,7 +26,7 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata
 
 from monitor.clock import Milliseconds
-from monitor.errors import Fenced, LogError, Reassigned
+from monitor.errors import LogError, Reassigned
 from monitor.events import Stream
 from monitor.log import Commit
 from monitor.log.dead_letters import to_message
@@ -41,11 +41,21 @@ REQUEST_BYTES: Final = 20 * 2**20
 BATCH_BYTES: Final = 2**20
 GROUP_BYTES: Final = (2**20, 64 * 2**20)
 """The least and the most that goes into one transaction; a partition's commit is never split."""
-_STALE: Final = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)
+START_SECONDS: Final = 15.0
+"""A cluster that has just lost a broker needs some to find out who coordinates the transactions now."""
+_STALE: Final = (CommitFailedError, FencedInstanceIdError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 
 
 class InDoubt(LogError):
     """A transaction whose end was not seen: it may be durable, or never will be."""
+
+
+class Overtaken(InDoubt):
+    """Another producer of the same id has begun: one of ours that was given up and was late, or that of another replica of this name."""
+
+
+class Replaced(Reassigned):
+    """The group has another member under this instance id: this one itself, come back as a new one, or another replica of this name."""
 
 
 class Transactions:
@@ -68,27 +78,29 @@ class Transactions:
         """Makes a producer where there is none, which ends whatever transaction the former one left. Raises `LogError`."""
         if self._producer is not None:
             return
-        self._thread = _ProducerThread()
+        thread = self._thread = _ProducerThread()
         try:
-            self._producer = self._call("starting transactions", self._started)
+            self._producer = self._call("starting transactions", lambda: self._started(thread), START_SECONDS)
         except LogError:
             self._give_up()
             raise
 
-    def _started(self) -> KafkaProducer:
+    def _started(self, thread: "_ProducerThread") -> KafkaProducer:
         producer = self._connection.producer(
             transactional_id=self._transactional_id,
             transaction_timeout_ms=int(self._timeout_seconds * 1_000),
             max_request_size=REQUEST_BYTES,
             batch_size=BATCH_BYTES,
             linger_ms=5,
-            max_block_ms=int(self._timeout_seconds * 1_000),
+            max_block_ms=int(START_SECONDS * 1_000),
         )
+        is_wanted = False
         try:
             producer.init_transactions()
-        except BaseException:
-            producer.close(timeout=0)
-            raise
+            is_wanted = not thread.is_ended
+        finally:
+            if not is_wanted:  # it failed, or nobody waits for it any more
+                producer.close(timeout=0)
         return producer
 
     def groups(self, commits: Sequence[Commit]) -> Iterator[list[Commit]]:
@@ -106,11 +118,11 @@ class Transactions:
             yield group
 
     def commit(self, commits: Sequence[Commit], marks: Sequence[Mark], metadata: ConsumerGroupMetadata) -> None:
-        """One transaction over all of them. Raises `Reassigned`, `Fenced`, `InDoubt` or, where it is certain that it failed, `LogError`."""
+        """One transaction over all of them. Raises `Reassigned`, where it was refused, or `InDoubt`."""
         self.open()
         began = time.monotonic()
         producer = self._producer
-        self._call("the commit", lambda: self._transact(producer, commits, marks, metadata))
+        self._call("the commit", lambda: self._transact(producer, commits, marks, metadata), self._timeout_seconds)
         elapsed = time.monotonic() - began
         # As much as took a quarter of the time limit by this rate: half is what it may take, and the next may be slower.
         rate = sum(map(_size, commits)) / max(elapsed, 0.001)
@@ -136,37 +148,32 @@ class Transactions:
         producer.send_offsets_to_transaction(offsets, metadata)
         producer.commit_transaction()
 
-    def _call(self, doing: str, step: Callable[[], Any]) -> Any:  # noqa: ANN401  # what the untyped client returns
-        """Runs a step in the producer's thread, for as long as a transaction may last."""
+    def _call(self, doing: str, step: Callable[[], Any], seconds: float) -> Any:  # noqa: ANN401  # what the untyped client returns
+        """Runs a step in the producer's thread, for no longer than that."""
         assert self._thread is not None
-        began = time.monotonic()
         try:
             with explained(f"{doing} of {self._transactional_id}"):
-                return self._thread.run(step).result(self._timeout_seconds)
+                return self._thread.run(step).result(seconds)
         except NotInTime as error:
             self._give_up()
-            raise InDoubt(
-                f"{doing} of {self._transactional_id} did not end within {self._timeout_seconds:.0f} s; it is looked into"
-            ) from error
+            raise InDoubt(f"{doing} of {self._transactional_id} did not end within {seconds:.0f} s; it is looked into") from error
         except LogError as error:
-            raise self._judged(error, time.monotonic() - began) from error.__cause__
+            raise self._judged(error) from error.__cause__
         except Exception:
             self._abort()  # not the broker: what was to be sent could not be told
             raise
 
-    def _judged(self, error: LogError, elapsed: float) -> LogError:
+    def _judged(self, error: LogError) -> LogError:
         """What a failed step means for its transaction, which is aborted, or left for the next producer to end."""
         cause = error.__cause__
-        if isinstance(cause, FencedInstanceIdError) or (
-            isinstance(cause, ProducerFencedError | InvalidProducerEpochError) and elapsed < self._timeout_seconds / 2
-        ):  # later, it may have been the coordinator that ended a transaction which took too long
-            self._give_up()
-            return Fenced(f"another replica has taken the place of this one ({error}): give each its own log.instance_id")
+        if type(cause) is KafkaError and self._producer is not None:  # it only says that something failed before
+            cause = self._producer._transaction_manager.last_error or cause
         if isinstance(cause, _STALE):
             self._abort()
-            return Reassigned(f"the partitions are being given out anew ({type(cause).__name__})")
+            found = Replaced if isinstance(cause, FencedInstanceIdError) else Reassigned
+            return found(f"the partitions are being given out anew ({type(cause).__name__})")
         self._give_up()
-        return InDoubt(str(error))
+        return Overtaken(str(error)) if isinstance(cause, ProducerFencedError | InvalidProducerEpochError) else InDoubt(str(error))
 
     def _abort(self) -> None:
         """Ends the transaction; where that does not work, the next producer does it."""
@@ -195,6 +202,7 @@ class _ProducerThread:
     """Runs one step after another. One that never ends keeps neither its caller nor the process, unlike those of `concurrent.futures`."""
 
     def __init__(self) -> None:
+        self.is_ended = False
         self._steps: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         Thread(target=self._loop, name="commits", daemon=True).start()
 
@@ -205,6 +213,7 @@ class _ProducerThread:
 
     def end(self) -> None:
         """After the step that is under way."""
+        self.is_ended = True
         self._steps.put(None)
 
     def _loop(self) -> None:

@@ -1,0 +1,45 @@
+"""How often a worker does what, and what it last got done."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from monitor.clock import Milliseconds
+
+SHORTEST_TICK_SHARE: Final = 16
+"""A tick becomes no shorter than this part of the configured one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much is read at a time, and how often what happens."""
+
+    poll_bytes: int
+    tick: Milliseconds
+    """Between two commits."""
+    snapshot_every: Milliseconds
+    idle_after: Milliseconds | None
+    """After so long a silence a log is told the time; None: never."""
+    sign_of_life: Milliseconds | None = None
+    """After so long without one a partition gets a commit though it has nothing new, so that others see it is worked on; None: never."""
+    longest_commit: Milliseconds | None = None
+    """Commits come more often while they take longer than half of this; None: whatever they take."""
+
+    def tick_after(self, tick: Milliseconds, commit: Milliseconds) -> Milliseconds:
+        """The time to the next commit, after a tick of this length whose commit took so long: less has changed in a shorter one."""
+        if self.longest_commit is None:
+            return self.tick
+        if commit > self.longest_commit // 2:
+            return max(tick // 2, self.tick // SHORTEST_TICK_SHARE)
+        return min(tick * 2, self.tick) if commit < self.longest_commit // 8 else tick
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a replica last got done, by its clock; None: nothing yet."""
+
+    committed_at: Milliseconds | None = None
+    """When everything taken in was durable."""
+    commit_took: Milliseconds | None = None
+    """The latest commit that held anything."""
+    snapshots_at: Milliseconds | None = None
+    """When the snapshots held all that was committed."""
