@@ -18,9 +18,12 @@ COMMANDS: Final = {
     "watch": "Join, count and show: the daemon behind /metrics.",
     "reference": "Build the profile that drift is measured against, or show one.",
     "log": "Move events between files and the log.",
+    "events": "Print the JSON Schema of what producers send.",
     "config": "Check a configuration, or print its schema.",
     "catalogue": "Print every metric with its labels and meaning.",
     "model": "Manage what is kept about a model.",
+    "topics": "Create or check the topics of a log on Kafka.",
+    "group": "Manage the consumer group of a log on Kafka.",
 }
 """Each is `monitor.commands.<name>`, whose `command` is a click command or group."""
 

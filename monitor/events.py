@@ -29,7 +29,11 @@ class Stream(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a received event, decided once, from its own log alone. Their sum is what was received."""
+    """What became of a received event, decided once, from its own log alone. Their sum is what was received.
+
+    `UNSAMPLED` is a good event whose id is not among the share of ids that are joined: a prediction is counted in the inputs all the same,
+    each time it comes, because only what waits in the join is known when it comes again.
+    """
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"

@@ -40,7 +40,7 @@ class Watched:
 
     `shown_class` is the positive class of a binary model, "" otherwise. `windows` maps a window's text to its length. `layout_of` and
     `baseline_of` answer by version, and the same as long as the process lives. `segment_methods` are the drift scores of segments; the
-    whole gets every one.
+    whole gets every one. `sample` is the share of ids that are joined.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Watched:
     layout_of: Callable[[str], ModelLayout]
     baseline_of: Callable[[str], Baseline | None]
     segment_methods: frozenset[Method]
+    sample: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +233,14 @@ class ModelReadings:
         )
 
     def _quality(self, layout: ModelLayout, cohort: Int64s, rows: int, version: str, segment: str, span: Span) -> Reading:
-        """The cohort reading without drift. Where a new reference began the inputs anew, labels may outnumber them: no maturity then."""
+        """The cohort reading without drift. Where a new reference began the inputs anew, labels may outnumber them: no maturity then.
+
+        Of a sample there are labels, and the inputs of everything: the predictions that a label can come for are taken to be that share of
+        them (its relative error is sqrt((1 - sample) / (sample * predictions)), from the binomial).
+        """
         performance = cohort_performance(layout.cohort, cohort)
         labels = 0 if performance is None else int(performance.confusion.sum())
-        maturity = labels / rows if rows and labels <= rows else None
+        maturity = min(labels / (rows * self.model.sample), 1.0) if rows and labels <= rows else None
         place = (self.model.name, version, segment, span.text, ClockName.COHORT, span.since, span.until)
         return Reading(*place, predictions=rows, labels=labels, maturity=maturity, performance=performance)
 

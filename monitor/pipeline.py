@@ -26,7 +26,7 @@ from monitor.events import (
     Stream,
     Task,
 )
-from monitor.join import ACCEPTED, OVER_LIMIT, JoinRules, JoinTable, LabelRows, PairChanges, PredictionRows
+from monitor.join import ACCEPTED, OVER_LIMIT, UNSAMPLED, JoinRules, JoinTable, LabelRows, PairChanges, PredictionRows
 from monitor.ledger import MISROUTED, Ledger, pairs_by_model, pairs_from_models
 from monitor.log import TIME_MARK, Commit, Committed, Record
 from monitor.panes import PanePlan, PaneTable, Series, parse_key
@@ -54,12 +54,16 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a partition accepts: D and E of `monitor.join`, rows that may wait on either side, and whether a label has to name its model."""
+    """What a partition accepts: D and E of `monitor.join`, rows that may wait on either side, and whether a label has to name its model.
+
+    `sample` is the share of ids that are joined.
+    """
 
     out_of_order: Milliseconds
     early: Milliseconds
     rows_limit: int
     label_names_model: bool
+    sample: float = 1.0
 
 
 class Pipeline:
@@ -102,6 +106,7 @@ class Pipeline:
             early=bounds.early,
             rows_limit=bounds.rows_limit,
             score_width=self._score_width,
+            sample=bounds.sample,
         )
 
     def take(self, stream: Stream, records: Sequence[Record]) -> None:
@@ -127,8 +132,8 @@ class Pipeline:
         outcome = np.where(routed, OVER_LIMIT, MISROUTED).astype(np.int8)  # over the limit here: one version too many
         outcome[joinable] = added.outcomes
         self._ledger.settle(Stream.PREDICTIONS, decoded, records, outcome)
-        # A prediction that the join has no room for is an input all the same: it only cannot wait for its label.
-        counted = has_version & ((outcome == ACCEPTED) | (outcome == OVER_LIMIT))
+        # A prediction that the join has no room for, or that is outside its sample, is an input all the same: it only waits for no label.
+        counted = has_version & np.isin(outcome, (ACCEPTED, OVER_LIMIT, UNSAMPLED))
         for group in decoded.groups:
             kept = np.flatnonzero(counted[group.rows])
             self._add_inputs(group if len(kept) == len(group.rows) else group.take(kept), rows)
@@ -144,9 +149,9 @@ class Pipeline:
         outcome = np.full(len(decoded), MISROUTED, dtype=np.int8)
         outcome[routed] = added.outcomes
         self._ledger.settle(Stream.LABELS, decoded, records, outcome)
-        accepted = outcome == ACCEPTED
-        for model in np.unique(decoded.model[accepted]).tolist():
-            arrival = decoded.arrival[accepted & (decoded.model == model)]
+        usable = (outcome == ACCEPTED) | (outcome == UNSAMPLED)
+        for model in np.unique(decoded.model[usable]).tolist():
+            arrival = decoded.arrival[usable & (decoded.model == model)]
             name = "" if model == ANY_MODEL else self._schemas[model].name
             self.counters.saw_labels(name, int(arrival.min()), int(arrival.max()))
         self._add_pairs(added.changes)
@@ -290,6 +295,7 @@ class Pipeline:
         counters.segments |= {schema.name: dictionary.values for schema, dictionary in zip(self._schemas, self._segments, strict=True)}
         counters.outcomes = {schema.name: dict(began.since) for schema, began in zip(self._schemas, self._beginnings, strict=True)}
         counters.pairs |= pairs_by_model(self.join.counts, self._schemas)
+        counters.pending = {schema.name: self.join.pending(index) for index, schema in enumerate(self._schemas)}
         return counters.to_bytes()
 
     def restore(self, committed: Committed, panes: Iterable[tuple[bytes, bytes]], join: JoinTable | None) -> None:
@@ -317,7 +323,9 @@ class Pipeline:
         found = []
         for model in self.models:
             rules = model.rules
-            meaning = [Classes.of(model.schema).describe(), rules.horizon, rules.corrections]
+            meaning: list[object] = [Classes.of(model.schema).describe(), rules.horizon, rules.corrections]
+            if self._bounds.sample < 1.0:  # without one it is what it always was, and what was counted goes on
+                meaning.append(self._bounds.sample)
             known = self.counters.outcomes.get(model.schema.name, {})
             found.append(Beginnings.of(meaning, model.plan.steps, (EVERYTHING, *model.segments), known, watermark))
         return found

@@ -10,7 +10,8 @@ import click
 
 from monitor.commands.options import config_file
 from monitor.config import Model, Objective, Settings, load
-from monitor.config.quantities import duration_text, size_text
+from monitor.config.log import EmbeddedLogSettings, KafkaLogSettings
+from monitor.config.quantities import age_limit_text, duration_text, size_text
 
 JOIN_ROW_BYTES: Final = 64
 JOIN_CLASS_BYTES: Final = 4
@@ -42,9 +43,8 @@ def schema() -> None:
 
 def _report(settings: Settings, rates: tuple[float, ...]) -> Iterator[str]:
     log, serving, exporter, join = settings.log, settings.serving, settings.exporter, settings.join
-    partitions = f"{log.partitions} partition{'' if log.partitions == 1 else 's'}"
     models = f"models from {serving.repository}" if serving.repository else "no models: labels and predictions only"
-    yield f"log       {log.path}, {partitions}, at most {size_text(log.max_bytes)} and {duration_text(log.retention)}"
+    yield f"log       {_log(log)}"
     yield f"state     {settings.state.path}"
     yield f"serving   http://{serving.host}:{serving.port}, {models}"
     yield f"exporter  http://{exporter.host}:{exporter.port}, at most {exporter.max_series_per_model:,} series a model"
@@ -54,6 +54,16 @@ def _report(settings: Settings, rates: tuple[float, ...]) -> Iterator[str]:
         yield ""
         yield from _model(settings, model)
         yield from _memory(settings, model, rates)
+
+
+def _log(log: EmbeddedLogSettings | KafkaLogSettings) -> str:
+    partitions = f"{log.partitions} partition{'' if log.partitions == 1 else 's'}"
+    match log:
+        case EmbeddedLogSettings():
+            return f"{log.place}, {partitions}, at most {size_text(log.max_bytes)} and {age_limit_text(log.retention)}"
+        case KafkaLogSettings():
+            replicas = f"group {log.topic_prefix}{log.group} of up to {log.partitions} replicas"
+            return f"{log.place} ({log.security.spoken}), {partitions}, {age_limit_text(log.retention)}, {replicas}"
 
 
 def _model(settings: Settings, model: Model) -> Iterator[str]:
@@ -71,7 +81,7 @@ def _model(settings: Settings, model: Model) -> Iterator[str]:
         yield "  segments    " + ", ".join(" x ".join(segment) for segment in model.segments)
     for name, objective in model.objectives.items():
         yield f"  objective   {name}: {_objective(objective)}"
-    yield f"  retention   {settings.retention_arithmetic(model)}, and log.retention is {duration_text(settings.log.retention)}"
+    yield f"  retention   {settings.retention_arithmetic(model)}, and log.retention is {age_limit_text(settings.log.retention)}"
 
 
 def _objective(objective: Objective) -> str:
@@ -84,13 +94,14 @@ def _objective(objective: Objective) -> str:
 
 
 def _memory(settings: Settings, model: Model, rates: tuple[float, ...]) -> Iterator[str]:
-    """Rate x horizon x bytes a row: what waits for labels, over all replicas."""
+    """Rate x horizon x bytes a row, of the share of ids that are joined: what waits for labels, over all replicas."""
     row_bytes = JOIN_ROW_BYTES + (0 if model.positive_class else JOIN_CLASS_BYTES * len(model.classes))
-    horizon, limit = duration_text(model.horizon), settings.join.rows_limit
+    horizon, limit, sample = duration_text(model.horizon), settings.join.rows_limit, settings.join.sample
+    sampled = f" x {sample:g} sampled" if sample < 1.0 else ""
     for rate in rates:
-        rows = rate * model.horizon / 1_000
-        over = f"; raise join.rows_limit ({limit:,}), or the rows beyond it stay unjoined" if rows > limit else ""
-        yield f"  join memory {rate:g}/s x {horizon} x {row_bytes} B = {rows:,.0f} rows, {_decimal(rows * row_bytes)}{over}"
+        rows = rate * sample * model.horizon / 1_000
+        over = f"; raise join.rows_limit ({limit:,}) or lower join.sample, or the rows beyond it stay unjoined" if rows > limit else ""
+        yield f"  join memory {rate:g}/s x {horizon}{sampled} x {row_bytes} B = {rows:,.0f} rows, {_decimal(rows * row_bytes)}{over}"
 
 
 def _decimal(size: float) -> str:

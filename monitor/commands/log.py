@@ -55,16 +55,25 @@ def import_(config: Path | None, arrival: str, stream: str, paths: tuple[Path, .
     """Append the events of files: JSON lines or Parquet; `-` is JSON lines from standard input.
 
     Returns when they are durable. Blank lines are skipped; a row that the daemon will refuse is appended too, and counted there.
+    Events that are older than Kafka's topic keeps any are refused, since it would remove them at once.
     """
     from monitor.clock import WallClock
+    from monitor.commands.opening import open_log
+    from monitor.config import load
+    from monitor.config.log import KafkaLogSettings
     from monitor.events import Stream
     from monitor.transfer.arrivals import Arrivals
     from monitor.transfer.importing import append_all, newest_in
 
-    which = Stream(stream)
-    with closing(_open(config)) as log, _progress() as progress:
-        arrivals = Arrivals(which, WallClock(), is_now=arrival == "now", last=newest_in(log, which))
-        count = append_all(log, which, (batch for path in paths for batch in _batches(path, arrivals, log.partitions, progress)))
+    which, clock, settings = Stream(stream), WallClock(), load(config, os.environ)
+    with closing(open_log(settings, clock)) as log, _progress() as progress:
+        arrivals = Arrivals(which, clock, is_now=arrival == "now", last=newest_in(log, which))
+        batches: Iterator[Batch] = (batch for path in paths for batch in _batches(path, arrivals, log.partitions, progress))
+        if isinstance(settings.log, KafkaLogSettings):
+            from monitor.commands.topic_specs import only_what_is_kept
+
+            batches = only_what_is_kept(settings.log, which, batches, clock.now())
+        count = append_all(log, which, batches)
     click.echo(f"{count:,} {stream} appended", err=True)
 
 
@@ -102,7 +111,12 @@ def export(config: Path | None, since: str | None, until: str | None, stream: st
 @click.option("-f", "follows", is_flag=True, help="Go on with what comes, until interrupted.")
 @_stream
 def tail(config: Path | None, count: int, follows: bool, stream: str) -> None:
-    """Show the newest events as JSON lines; dead letters with their reason, origin and bytes."""
+    """Show the newest events as JSON lines, the latest last.
+
+    A dead letter has its `reason` and `outcome`, its `origin` (stream, partition, offset, time, and the rows concerned within the record),
+    and the record's own bytes: `value`, or `value_base64` where they are no text. Where the record holds several events, `events` are those
+    concerned. `jq -r .value` gives what was sent; put right, it can be sent again, or appended by `log import`.
+    """
     from monitor.events import Stream
     from monitor.transfer.events import newest, read_events
     from monitor.transfer.exporting import write_jsonl

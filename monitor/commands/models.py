@@ -82,8 +82,11 @@ class KnownModel:
         first_values = {} if self._own is None else self._own.dimensions
         return Model(self.schema, rules, plan, config.segments, self.layout, first_values)
 
-    def for_aggregate(self) -> Watched:
-        """The model as its readings are made. Segments get the PSI alone, because a tick has many of them; the whole gets every score."""
+    def for_aggregate(self, sample: float) -> Watched:
+        """The model as its readings are made, of that share of ids.
+
+        Segments get the PSI alone, because a tick has many of them; the whole gets every score.
+        """
         config = self.config
         return Watched(
             name=config.name,
@@ -94,13 +97,15 @@ class KnownModel:
             layout_of=self.layout,
             baseline_of=self.baseline,
             segment_methods=frozenset({Method.PSI}),
+            sample=sample,
         )
 
 
 def bounds_of(settings: Settings) -> Bounds:
     """What a partition accepts."""
-    several = len(settings.models) > 1
-    return Bounds(settings.log.out_of_order, settings.join.early, settings.join.rows_limit, several and not settings.labels_without_model)
+    join, several = settings.join, len(settings.models) > 1
+    names_model = several and not settings.labels_without_model
+    return Bounds(settings.log.out_of_order, join.early, join.rows_limit, names_model, join.sample)
 
 
 def rules_digest(schemas: Sequence[Schema], log_identity: str) -> str:

@@ -81,7 +81,7 @@ LOG_LOSS = _gauge("log_loss", _WINDOW, "Mean negative log-likelihood of the actu
 BRIER_SCORE = _gauge("brier_score", _WINDOW, "Mean squared error of the probabilities; multi-class: summed over classes.")
 WINDOW_PREDICTIONS = _gauge("window_predictions", _WINDOW, "Predictions of the window.")
 WINDOW_LABELS = _gauge("window_labels", _WINDOW, "Labelled predictions of the window; on the feedback clock, labels that arrived in it.")
-LABEL_MATURITY = _gauge("label_maturity_ratio", _WINDOW, "Labelled over all predictions of the window.", "ratio")
+LABEL_MATURITY = _gauge("label_maturity_ratio", _WINDOW, "Labelled over the predictions of the window that are joined.", "ratio")
 DRIFT_SCORE = _gauge(
     "drift_score", (*_INPUT, "feature", "method"), "Distance of the window's distribution from the reference's, by method."
 )

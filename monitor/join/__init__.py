@@ -17,6 +17,11 @@ Laws, each held by `tests/laws/test_join_laws.py` against an implementation that
   predictions that it met may go as well, so that the labels of a prediction that can still change are all there.
 - *Restoring* from bytes at any point changes nothing that follows.
 
+*A sample.* Where memory has to be less, only a share of the ids is joined (`monitor.join.sample`). A row outside it moves its log's
+watermark and is judged like all others, then it is `unsampled`: it is not held, so its repeats cannot be told either. What comes out is
+what the logs mean without those rows. Ratios of the sums are unbiased; supports, confusions and all other counts are those of the sample,
+shown as they were counted and never scaled up, because a number that was not counted has no interval.
+
 Two things stand outside the laws: the limit of rows, which depends on what has been freed (each row that it refuses is counted), and
 equality of ids, which is that of their 128-bit hashes.
 """
@@ -25,6 +30,7 @@ from monitor.join.rows import (
     ACCEPTED,
     OUTCOMES,
     OVER_LIMIT,
+    UNSAMPLED,
     Corrections,
     JoinRules,
     LabelRows,
@@ -40,6 +46,7 @@ __all__ = [
     "ACCEPTED",
     "OUTCOMES",
     "OVER_LIMIT",
+    "UNSAMPLED",
     "Corrections",
     "JoinRules",
     "JoinTable",

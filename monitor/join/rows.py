@@ -124,10 +124,10 @@ class PairChanges:
         )
 
 
-OUTCOMES = (Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.BAD_TIME, Outcome.OUT_OF_ORDER, Outcome.OVER_LIMIT)
+OUTCOMES = (Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.BAD_TIME, Outcome.OUT_OF_ORDER, Outcome.OVER_LIMIT, Outcome.UNSAMPLED)
 """What the int8 codes in `outcomes` mean: `OUTCOMES[code]`."""
 
-ACCEPTED, DUPLICATE, BAD_TIME, OUT_OF_ORDER, OVER_LIMIT = range(len(OUTCOMES))
+ACCEPTED, DUPLICATE, BAD_TIME, OUT_OF_ORDER, OVER_LIMIT, UNSAMPLED = range(len(OUTCOMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class LabelsAdded:
 
 @dataclass(frozen=True, slots=True)
 class PairCounts:
-    """What became of pairs and rows since the logs began, int64 (models,).
+    """What became of pairs and rows since the logs began, int64 (models,); of a sample only those in it, as they were counted.
 
     `joined`: predictions with an actual. `repeated`, `replaced`: further labels on time for such a prediction, with its actual and with
     another value. `conflict`: predictions set aside by that policy. `late`: pairs whose label came after the horizon. `differing`:

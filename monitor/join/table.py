@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from monitor.clock import Milliseconds
 from monitor.errors import SnapshotError
-from monitor.events import Int16s, Int32s, Int64s, Stream, UInt32s
+from monitor.events import Int16s, Int32s, Int64s, Stream, UInt32s, UInt64s
 from monitor.join.matching import Candidates, Winners, winners
 from monitor.join.repeats import Firsts, Repeats, identity_groups, repeats
 from monitor.join.rows import (
@@ -22,6 +22,8 @@ from monitor.join.rows import (
     DUPLICATE,
     OUT_OF_ORDER,
     OVER_LIMIT,
+    UNSAMPLED,
+    Int8s,
     JoinRules,
     LabelRows,
     LabelsAdded,
@@ -30,6 +32,7 @@ from monitor.join.rows import (
     PredictionRows,
     PredictionsAdded,
 )
+from monitor.join.sample import in_sample
 from monitor.join.storage import JOINED, SET_ASIDE, WAITING, ByteReader, LabelTable, PredictionColumns, PredictionTable
 from monitor.join.terms import NEVER, Terms
 
@@ -41,7 +44,8 @@ class JoinTable:
     """Predictions and labels of one partition; see the module's docstring.
 
     `class_index` is int32 (models, values) as in `events.LabelValues`. `out_of_order` is D and `early` E of the laws; every horizon is at
-    least D. `tolerance` is how far a time may lie after its arrival. Predictions and labels are held up to `rows_limit` rows each.
+    least D. `tolerance` is how far a time may lie after its arrival. Predictions and labels are held up to `rows_limit` rows each, and only
+    those of the ids that are in the `sample` of that share.
     """
 
     __slots__ = ("_counts", "_labels", "_pending", "_predictions", "_rows_limit", "_score_width", "_terms", "_watermarks")
@@ -56,8 +60,9 @@ class JoinTable:
         rows_limit: int,
         score_width: int = 0,
         tolerance: Milliseconds = CLOCK_TOLERANCE,
+        sample: float = 1.0,
     ) -> None:
-        self._terms = Terms(rules, class_index, out_of_order=out_of_order, early=early, tolerance=tolerance)
+        self._terms = Terms(rules, class_index, out_of_order=out_of_order, early=early, tolerance=tolerance, sample=sample)
         self._rows_limit = rows_limit
         self._score_width = score_width
         self._predictions = PredictionTable(score_width)
@@ -118,6 +123,7 @@ class JoinTable:
         outcomes = np.full(len(rows), ACCEPTED, dtype=np.int8)
         outcomes[(age < -terms.tolerance) | (age > terms.out_of_order)] = BAD_TIME
         outcomes[rows.arrival < watermark - terms.out_of_order] = OUT_OF_ORDER
+        self._leave_unsampled(rows.ids, outcomes)
         differing = np.zeros(len(rows), dtype=np.bool_)
 
         usable = np.flatnonzero(outcomes == ACCEPTED)
@@ -153,6 +159,7 @@ class JoinTable:
         outcomes = np.full(len(rows), ACCEPTED, dtype=np.int8)
         outcomes[rows.time > rows.arrival + terms.tolerance] = BAD_TIME
         outcomes[rows.arrival < watermark - terms.out_of_order] = OUT_OF_ORDER
+        self._leave_unsampled(rows.ids, outcomes)
         outcomes[np.flatnonzero(outcomes == ACCEPTED)[max(self._rows_limit - self.labels_held, 0) :]] = OVER_LIMIT
         accepted = np.flatnonzero(outcomes == ACCEPTED)
         if len(accepted) < len(rows):
@@ -223,6 +230,11 @@ class JoinTable:
         if len(watermark):
             self._watermarks[stream] = int(watermark[-1])
         return watermark
+
+    def _leave_unsampled(self, ids: UInt64s, outcomes: Int8s) -> None:
+        """Settles the rows that could be used but for their ids, which are not in the sample."""
+        if self._terms.sample < 1.0:
+            outcomes[(outcomes == ACCEPTED) & ~in_sample(ids, self._terms.sample)] = UNSAMPLED
 
     def _repeats(self, fresh: PredictionRows, watermark: Int64s, expiry: Int64s, content: UInt32s) -> Repeats:
         """Holds rows against the latest prediction of their identity: in the table, or before them in the batch."""

@@ -29,9 +29,12 @@ class Judged:
 
 
 class Terms:
-    """`horizon` and `lifetime` (= horizon + out of order) are int64 (models,), `first_wins` and `conflicts` bool (models,)."""
+    """`horizon` and `lifetime` (= horizon + out of order) are int64 (models,), `first_wins` and `conflicts` bool (models,).
 
-    __slots__ = ("class_index", "conflicts", "early", "first_wins", "horizon", "lifetime", "out_of_order", "tolerance")
+    `sample` is the share of ids that are joined.
+    """
+
+    __slots__ = ("class_index", "conflicts", "early", "first_wins", "horizon", "lifetime", "out_of_order", "sample", "tolerance")
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Terms:
         out_of_order: Milliseconds,
         early: Milliseconds,
         tolerance: Milliseconds,
+        sample: float,
     ) -> None:
         if out_of_order > DISORDER_LIMIT:
             raise ConfigError(f"log.out_of_order is {out_of_order} ms, the join can keep at most {DISORDER_LIMIT} (49 days): lower it")
@@ -48,6 +52,7 @@ class Terms:
         self.out_of_order = out_of_order
         self.early = early
         self.tolerance = tolerance
+        self.sample = sample
         self.horizon: Int64s = np.array([rule.horizon for rule in rules], dtype=np.int64)
         self.lifetime: Int64s = self.horizon + out_of_order
         self.first_wins: Bools = np.array([rule.corrections is Corrections.FIRST_WINS for rule in rules], dtype=np.bool_)
@@ -56,7 +61,7 @@ class Terms:
     @property
     def digest(self) -> str:
         """Equal for equal rules: a table filled under others must not be used on."""
-        bounds = (self.out_of_order, self.early, self.tolerance, self.class_index.shape)
+        bounds = (self.out_of_order, self.early, self.tolerance, self.sample, self.class_index.shape)
         digest = hashlib.blake2b(repr(bounds).encode(), digest_size=16)
         for column in (self.class_index, self.horizon, self.first_wins, self.conflicts):
             digest.update(np.ascontiguousarray(column).tobytes())

@@ -7,6 +7,7 @@ import base64
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ from monitor.codec.cells import Cells
 from monitor.codec.times import times_of
 from monitor.errors import DecodeError
 from monitor.events import Stream
-from monitor.log import ARROW, TIME_MARK, Log, Record
+from monitor.log import ARROW, TIME_MARK, DeadLetter, Log, Record
 from monitor.log.dead_letters import from_record
 
 Event = dict[str, Any]
@@ -39,10 +40,23 @@ def newest(log: Log, stream: Stream, ends: Sequence[int], count: int) -> list[Ev
     """The `count` events that arrived last before these offsets, a partition each; the latest comes last."""
     found: list[Event] = []
     for partition, end in enumerate(ends):
-        # A record holds at least one event, so these hold enough (time marks are seldom).
-        found += read_events(log, stream, partition, max(end - count, 0), end)
+        found += _newest_of(log, stream, partition, end, count)
     found.sort(key=lambda event: event["arrival"])
     return found[len(found) - min(count, len(found)) :]
+
+
+def _newest_of(log: Log, stream: Stream, partition: int, end: int, count: int) -> list[Event]:
+    """At least `count` events that end one partition, if it has as many.
+
+    A record holds at least one event, but not every offset has a record with one: time marks hold none, and of Kafka's offsets every
+    commit takes one.
+    """
+    begin, reach = log.begin_offset(stream, partition), count
+    while True:
+        found = list(read_events(log, stream, partition, max(end - reach, begin), end))
+        if len(found) >= count or end - reach <= begin:
+            return found
+        reach *= 2
 
 
 def between(events: Iterable[Event], since: Milliseconds | None, until: Milliseconds | None) -> Iterator[Event]:
@@ -56,7 +70,7 @@ def events_of(stream: Stream, partition: int, record: Record) -> list[Event]:
         return []
     place = {"partition": partition, "offset": record.offset}
     if stream is Stream.DEAD_LETTERS:
-        return [_dead_letter(record) | place]
+        return [_dead_letter(from_record(record), partition) | place]
     try:
         events = _of_arrow(record.value) if record.content_type == ARROW else _of_json(record.value)
     except DecodeError as error:
@@ -70,16 +84,26 @@ def events_of(stream: Stream, partition: int, record: Record) -> list[Event]:
     ]
 
 
-def _dead_letter(record: Record) -> Event:
-    letter = from_record(record)
-    return {
-        "arrival": letter.timestamp,
-        "reason": letter.reason,
-        "outcome": letter.outcome,
-        "origin": {"stream": letter.stream.value, "offset": letter.offset, "rows": list(letter.rows)},
-        "content_type": letter.content_type,
-        **_shown(letter.value),
+def _dead_letter(letter: DeadLetter, partition: int) -> Event:
+    """A dead letter lies in the partition that its record came from."""
+    origin = {
+        "stream": letter.stream.value,
+        "partition": partition,
+        "offset": letter.offset,
+        "rows": list(letter.rows),
+        "time": f"{np.datetime64(letter.timestamp, 'ms')}Z",
     }
+    what = {"reason": letter.reason, "outcome": letter.outcome, "origin": origin, "content_type": letter.content_type}
+    return what | _shown(letter.value) | _concerned(letter) | {"arrival": letter.timestamp}
+
+
+def _concerned(letter: DeadLetter) -> Event:
+    """Which of a record's rows were refused; nothing where the record is one event, or its bytes give no rows."""
+    try:
+        rows = _of_arrow(letter.value) if letter.content_type == ARROW else orjson.loads(letter.value)
+    except (DecodeError, orjson.JSONDecodeError):
+        return {}
+    return {"events": [rows[row] for row in letter.rows if row < len(rows)]} if isinstance(rows, list) else {}
 
 
 def _shown(value: bytes) -> Event:
@@ -103,7 +127,11 @@ def _of_json(value: bytes) -> list[Event]:
 def _of_arrow(value: bytes) -> list[Event]:
     _, schema, batches = read_stream(value)
     metadata = schema.metadata or {}
-    constants = {key: metadata[key.encode()].decode() for key in ("model", "version") if key.encode() in metadata}
+    try:
+        constants = {key: metadata[key.encode()].decode() for key in ("model", "version") if key.encode() in metadata}
+        _names = schema.names  # those of the columns are decoded when they are asked for
+    except UnicodeDecodeError as error:
+        raise DecodeError("a column's name or the schema's metadata is not UTF-8") from error
     return [constants | _nested(row) for batch in batches for row in _with_milliseconds(validated(batch)).to_pylist()]
 
 

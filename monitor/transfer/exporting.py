@@ -20,10 +20,10 @@ _MILLISECONDS = pa.timestamp("ms", "UTC")
 
 
 def write_jsonl(events: Iterable[Event], file: BinaryIO) -> int:
-    """A line an event; how many."""
+    """A line an event; how many. What JSON has no form for, such as an Arrow decimal of a stranger, is written as text."""
     count = 0
     for event in events:
-        file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
+        file.write(orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
         count += 1
     return count
 

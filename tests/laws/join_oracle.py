@@ -13,6 +13,8 @@ from monitor.events import ANY_MODEL, Outcome
 from monitor.join import Corrections, JoinRules
 
 MODELS = 2
+IDS = np.array([[5, 1], [5, 2**63 + 1], [5 + 1024, 2**62], [6, 2**61]], dtype=np.uint64)
+"""The hashes of the worlds' ids: the first two differ in their second word only, the third shares their bucket."""
 CLASS_INDEX = np.array([[0, 1, -1, 2], [-1, 1, 0, 2]], dtype=np.int32)
 
 
@@ -54,8 +56,14 @@ class World:
     early: int
     tolerance: int
     rules: tuple[JoinRules, ...]
+    share: float
     predictions: list[Prediction | Mark]
     labels: list[Label | Mark]
+
+
+def is_sampled(world: World, number: int) -> bool:
+    """Whether an id's second word lies within the share of all numbers of 64 bits."""
+    return int(IDS[number, 1]) < world.share * 2**64
 
 
 def pair(position: int, prediction: Prediction, label: Label) -> Pair:
@@ -122,6 +130,8 @@ def predictions_judged(world: World, counts: dict[str, list[int]]) -> tuple[list
             outcome = Outcome.OUT_OF_ORDER
         elif not -world.tolerance <= entry.arrival - entry.time <= world.out_of_order:
             outcome = Outcome.BAD_TIME
+        elif not is_sampled(world, entry.id):
+            outcome = Outcome.UNSAMPLED
         elif same and watermark <= same[-1].time + world.rules[model].horizon + world.out_of_order:
             outcome, differs = Outcome.DUPLICATE, same[-1].content != entry.content
         else:
@@ -144,6 +154,8 @@ def labels_judged(world: World) -> tuple[list[Outcome], list[Heard]]:
             outcomes.append(Outcome.OUT_OF_ORDER)
         elif entry.time > entry.arrival + world.tolerance:
             outcomes.append(Outcome.BAD_TIME)
+        elif not is_sampled(world, entry.id):
+            outcomes.append(Outcome.UNSAMPLED)
         else:
             outcomes.append(Outcome.ACCEPTED)
             heard.append((entry, watermark))

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from monitor.join import JoinTable
 from monitor.log import TIME_MARK, Committed, Record
 from monitor.pane_store import PaneStore
 from monitor.panes import parse_key
-from monitor.pipeline import Pipeline
-from tests.worlds import BINARY, DAY, HOUR, MULTICLASS, START, label, pipeline, prediction, record
+from monitor.pipeline import Bounds, Pipeline
+from tests.worlds import BINARY, BOUNDS, DAY, HOUR, MULTICLASS, START, label, pipeline, prediction, record
 
 SCHEMAS = (BINARY, MULTICLASS)
 SOURCES = (Stream.PREDICTIONS, Stream.LABELS)
@@ -101,8 +101,8 @@ def commit(worker: Pipeline, positions: dict[Stream, int], disk: Disk) -> None:
             disk.panes[key] = value
 
 
-def restore(disk: Disk, logs: dict[Stream, list[Record]]) -> Pipeline:
-    worker = pipeline()
+def restore(disk: Disk, logs: dict[Stream, list[Record]], bounds: Bounds) -> Pipeline:
+    worker = pipeline(bounds=bounds)
     table: JoinTable | None = None
     begin = dict.fromkeys(SOURCES, 0)
     if disk.snapshot is not None:
@@ -128,17 +128,18 @@ def outcome_of(worker: Pipeline, positions: dict[Stream, int]) -> tuple[dict[byt
     st.lists(
         st.tuples(st.sampled_from(SOURCES), st.integers(1, 6), st.sampled_from(["", "commit", "snapshot", "kill", "kill"])), max_size=16
     ),
+    st.sampled_from([BOUNDS, BOUNDS, replace(BOUNDS, sample=0.5)]),
 )
 def test_interleaving_batches_commits_kills_and_restores_do_not_show(
-    predicted: list[Record], labelled: list[Record], schedule: list[tuple[Stream, int, str]]
+    predicted: list[Record], labelled: list[Record], schedule: list[tuple[Stream, int, str]], bounds: Bounds
 ) -> None:
     logs = {Stream.PREDICTIONS: predicted, Stream.LABELS: labelled}
     ends = {stream: len(records) for stream, records in logs.items()}
-    straight = pipeline()
+    straight = pipeline(bounds=bounds)
     for stream in SOURCES:
         straight.take(stream, logs[stream])
 
-    worker, positions, disk = pipeline(), dict.fromkeys(SOURCES, 0), Disk()
+    worker, positions, disk = pipeline(bounds=bounds), dict.fromkeys(SOURCES, 0), Disk()
     for stream, count, then in [*schedule, *((stream, ends[stream], "") for stream in SOURCES)]:
         worker.take(stream, logs[stream][positions[stream] : positions[stream] + count])
         positions[stream] = min(ends[stream], positions[stream] + count)
@@ -147,7 +148,7 @@ def test_interleaving_batches_commits_kills_and_restores_do_not_show(
         if then == "snapshot":
             disk.snapshot = (dict(positions), worker.join.to_bytes())
         if then == "kill":
-            worker, positions = restore(disk, logs), dict(disk.offsets)
+            worker, positions = restore(disk, logs, bounds), dict(disk.offsets)
     for stream in SOURCES:
         worker.take(stream, logs[stream][positions[stream] :])
 

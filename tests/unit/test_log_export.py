@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from monitor.clock import ManualClock
 from monitor.codec.arrow import encode_labels, encode_predictions
 from monitor.events import Stream
-from monitor.log import ARROW, TIME_MARK, Commit, DeadLetter, Message
+from monitor.log import ARROW, JSON, TIME_MARK, Commit, DeadLetter, Message
 from monitor.log.memory import MemoryLog
 from monitor.transfer.events import read_events
 from tests.unit.log_commands import (
@@ -138,12 +139,57 @@ def with_dead_letters(folder: Path) -> None:
 @pytest.mark.parametrize("verb", ["tail", "export"])
 def test_dead_letters_are_shown_with_reason_origin_and_bytes(run: Run, tmp_path: Path, verb: str) -> None:
     with_dead_letters(tmp_path)
-    common: dict[str, object] = {"reason": "not JSON", "outcome": "undecodable", "origin": {"stream": "labels", "offset": 4, "rows": [0]}}
-    common |= {"content_type": "application/json", "partition": 2}
+    origin = {"stream": "labels", "partition": 2, "offset": 4, "rows": [0]}
+    common: dict[str, object] = {"reason": "not JSON", "outcome": "undecodable", "content_type": "application/json", "partition": 2}
     assert exported(run(verb, "dead-letters")) == [
-        common | {"arrival": MARCH_MS, "value": "{x", "offset": 0},
-        common | {"arrival": MARCH_MS + 1, "value_base64": "/w==", "offset": 1},
+        common | {"origin": origin | {"time": "2013-03-01T00:00:00.000Z"}, "arrival": MARCH_MS, "value": "{x", "offset": 0},
+        common | {"origin": origin | {"time": "2013-03-01T00:00:00.001Z"}, "arrival": MARCH_MS + 1, "value_base64": "/w==", "offset": 1},
     ]
+
+
+def dead_letter(value: bytes, *rows: int, content_type: str = JSON, timestamp: int = MARCH_MS) -> DeadLetter:
+    return DeadLetter(Stream.LABELS, 4, timestamp, content_type, "invalid", "id is nothing", rows, value)
+
+
+def kept(folder: Path, letter: DeadLetter) -> None:
+    with log_in(folder) as log:
+        owner = log.acquire()
+        owner.commit([Commit(0, {}, {}, b"", [letter])])
+        owner.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "content_type"),
+    [
+        (b'[{"id": "a"}, 7, {"id": 3}]', JSON),
+        (encode_labels(ids=["a", "b", "c"], label=pa.array([None, "late", None])), ARROW),
+    ],
+)
+def test_of_a_record_with_several_events_the_refused_ones_are_shown(run: Run, tmp_path: Path, value: bytes, content_type: str) -> None:
+    kept(tmp_path, dead_letter(value, 0, 2, content_type=content_type))
+    [shown] = exported(run("tail", "dead-letters"))
+    assert [event["id"] for event in shown["events"]] == (["a", 3] if content_type == JSON else ["a", "c"])  # type: ignore[attr-defined]
+    assert shown["value" if content_type == JSON else "value_base64"]
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        dead_letter(b'{"id": 3}', 0),
+        dead_letter(b"", 0),
+        dead_letter(b"***", 0, 7),
+        dead_letter(b"***", 0, content_type=ARROW),
+        dead_letter(b"***", 0, content_type="text/plain"),
+        dead_letter(b"[1]", 5),
+        dead_letter(b"[]", timestamp=-(2**62)),
+    ],
+)
+def test_a_dead_letter_is_shown_whatever_became_of_its_bytes(run: Run, tmp_path: Path, letter: DeadLetter) -> None:
+    """What removes personal data from it later may change them."""
+    kept(tmp_path, letter)
+    [shown] = exported(run("tail", "dead-letters"))
+    assert (shown["reason"], shown["value"]) == ("id is nothing", letter.value.decode())
+    assert not shown.get("events")
 
 
 def test_tail_shows_the_newest_events_last(run: Run, tmp_path: Path) -> None:
@@ -153,8 +199,31 @@ def test_tail_shows_the_newest_events_last(run: Run, tmp_path: Path) -> None:
     assert len(exported(run("tail", "labels"))) == 10
 
 
+def test_tail_finds_the_newest_event_behind_offsets_that_hold_none(run: Run, tmp_path: Path) -> None:
+    """Time marks here; on Kafka the marks of transactions too, which take an offset each."""
+    with log_in(tmp_path) as log:
+        log.append(Stream.LABELS, [Message(1, 5, b'{"id": "a"}'), *[Message(1, 6, b"", TIME_MARK)] * 9])
+    assert [event["id"] for event in exported(run("tail", "labels", "-n", 1))] == ["a"]
+
+
 def test_tail_of_an_empty_log_shows_nothing(run: Run) -> None:
     assert run("tail", "predictions").stdout == ""
+
+
+def test_an_arrow_column_that_json_has_no_form_for_is_shown_as_text(run: Run, tmp_path: Path) -> None:
+    value = encode_labels(ids=["a"], label=pa.array([Decimal("1.50")]))
+    with log_in(tmp_path) as log:
+        log.append(Stream.LABELS, [Message(0, 9, value, ARROW)])
+    [shown] = exported(run("tail", "labels"))
+    assert shown["label"] == "1.50"
+
+
+def test_an_arrow_column_with_a_broken_name_does_not_stop_a_tail(run: Run, tmp_path: Path) -> None:
+    value = encode_labels(ids=["a"], label=["late"]).replace(b"label", b"\xff\xfebel")
+    with log_in(tmp_path) as log:
+        log.append(Stream.LABELS, [Message(0, 9, value, ARROW)])
+    [shown] = exported(run("tail", "labels"))
+    assert "UTF-8" in str(shown["undecodable"])
 
 
 def test_tail_shows_arrow_labels(run: Run, tmp_path: Path) -> None:
