@@ -33,6 +33,10 @@ class LogError(MonitorError):
     """The durable log refused an operation or cannot be read."""
 
 
+class LogAway(LogError):
+    """Nobody answers where the log is; it may be back by itself."""
+
+
 class LogFull(LogError):
     """An append would exceed the log's size limit, and nothing committed can be removed to make room."""
 

@@ -6,7 +6,7 @@ One thread works and computes ticks; the threads of the HTTP door read what it l
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from threading import Event
@@ -27,6 +27,7 @@ from monitor.commands.snapshots import JoinSnapshots
 from monitor.config import ClockKind, Settings
 from monitor.config.log import KafkaLogSettings
 from monitor.config.quantities import duration_text
+from monitor.errors import LogAway
 from monitor.events import Stream
 from monitor.export.api import readings_json
 from monitor.export.exposition import Exposition
@@ -46,6 +47,8 @@ HEALTHY_FOR_MS: Final = 60_000
 """The loop turns many times a second; one that has not for so long hangs."""
 SIGN_OF_LIFE_MS: Final = 10_000
 """Among several replicas: a partition without a commit for well over this time counts as one that nobody works on."""
+RETRY_S: Final = 2.0
+"""Between two tries to find the brokers, each of which waits for them already."""
 SHORTEST_REFRESH_S: Final = 5
 """A browser asks for the page no more often than that."""
 
@@ -194,7 +197,10 @@ def run(settings: Settings) -> None:
             door = open_door()
         else:  # a cluster may take its time, and probes have to be answered meanwhile
             door = open_door()
-            member = take_part(settings, known, clock, stack, once=False)
+            let_in = _let_in(lambda attempt: take_part(settings, known, clock, attempt, once=False), stack, stop)
+            if let_in is None:
+                return
+            member = let_in
         watchdog.worker = member.worker
         _logger.info(
             "watching",
@@ -205,6 +211,20 @@ def run(settings: Settings) -> None:
         )
         member.worker.run(stop, Turns(settings, member, board, clock).turn)
         _logger.info("stopping")
+
+
+def _let_in(enter: Callable[[ExitStack], Member], stack: ExitStack, stop: Event) -> Member | None:
+    """Tries until the log answers; None once `stop` is set. Whatever cannot pass by itself is raised at once."""
+    while not stop.is_set():
+        try:
+            with ExitStack() as attempt:
+                member = enter(attempt)
+                stack.enter_context(attempt.pop_all())
+                return member
+        except LogAway as error:
+            _logger.warning("the log is away; trying again", reason=str(error), retry_seconds=RETRY_S)
+            stop.wait(RETRY_S)
+    return None
 
 
 def once(settings: Settings, form: Format) -> None:

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from kafka import KafkaAdminClient
 from kafka.errors import RetriableError
 
-from monitor.errors import LogError
+from monitor.errors import LogAway
 from monitor.log.kafka.connection import Connection, explained
 from monitor.log.kafka.shared import Shared
 
@@ -33,7 +33,7 @@ class Asking:
                     return question(admin)
                 except RetriableError as error:
                     if time.monotonic() > until:
-                        raise LogError(
+                        raise LogAway(
                             f"{what}: no answer for {ASK_FOR_S:.0f} s ({error}). See whether the brokers are up and reachable from here"
                         ) from error
                     time.sleep(ASK_AGAIN_S)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, RetriableError
 
 from monitor import __version__
-from monitor.errors import LogError
+from monitor.errors import LogAway, LogError
 from monitor.log.kafka.reaching import await_broker
-from monitor.log.kafka.refusals import reason_and_remedy
+from monitor.log.kafka.refusals import is_hopeless, reason_and_remedy
 from monitor.log.kafka.security import Security
 
 REQUEST_TIMEOUT_MS: Final = 20_000
@@ -25,7 +25,7 @@ class Connection:
     """Where a cluster is, and how it is spoken to; makes clients of it. Each is the caller's to close."""
 
     bootstrap_servers: tuple[str, ...]
-    bootstrap_timeout_ms: int = 30_000
+    bootstrap_timeout_ms: int = 10_000
     """How long a client that is being made looks for a broker."""
     security: Security = field(default_factory=Security)
 
@@ -75,8 +75,12 @@ class Connection:
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Raises the client's errors as `LogError`s that say what was being done, why it failed and what to do; `__cause__` is the client's."""
+    """Raises the client's errors as `LogError`s that say what was being done, why it failed and what to do; `__cause__` is the client's.
+
+    Those that may pass by themselves are `LogAway`.
+    """
     try:
         yield
     except KafkaError as error:
-        raise LogError(f"{doing} failed: {reason_and_remedy(error)}") from error
+        found = LogAway if isinstance(error, RetriableError) and not is_hopeless(error) else LogError
+        raise found(f"{doing} failed: {reason_and_remedy(error)}") from error

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 
-from monitor.errors import LogDamaged, LogError
+from monitor.errors import LogAway, LogDamaged
 from monitor.events import Stream
 from monitor.log import Commit, Committed, PaneKey
 from monitor.log.kafka.asking import Asking
@@ -84,7 +84,7 @@ class PaneView:
         while behind := [place for place in places if self._consumer.position(place) < ends[place].offset]:
             if time.monotonic() > until:
                 place = behind[0]
-                raise LogError(
+                raise LogAway(
                     f"{place.topic}-{place.partition} could not be read to its end ({ends[place].offset}) in {CATCH_UP_SECONDS:.0f} s: "
                     "a transaction of a former owner is still open there, or the broker does not answer; it is tried again"
                 )

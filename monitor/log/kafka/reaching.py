@@ -11,7 +11,7 @@ from typing import Any, Final
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from monitor.errors import LogError
+from monitor.errors import LogAway, LogError
 from monitor.log.kafka.refusals import is_hopeless, reason_and_remedy
 
 LONGEST_KNOCK_MS: Final = 5_000
@@ -27,7 +27,7 @@ def await_broker(place: str, settings: Mapping[str, object], timeout_ms: int) ->
         if is_hopeless(refusal):
             raise LogError(f"{place} cannot be used: {reason_and_remedy(refusal)}") from refusal
         if time.monotonic() > deadline:
-            raise LogError(f"{place} did not answer within {timeout_ms / 1_000:g} s: {reason_and_remedy(refusal)}") from refusal
+            raise LogAway(f"{place} did not answer within {timeout_ms / 1_000:g} s: {reason_and_remedy(refusal)}") from refusal
         time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
         tries += 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.e2e.demos import monitor_environment
-from tests.unit.demo_ports import free_port
+from tests.kafka.brokers import free_ports
 
 STOPS_WITHIN_SECONDS = 30.0
 """What is promised of `watch` and SIGTERM."""
@@ -104,7 +104,7 @@ class Fleet:
         """Starts a new one."""
         name = f"watch-{self._count}"
         self._count += 1
-        return self._start(name, free_port(), self.folder / "state" / ("all" if self.shares_state else name))
+        return self._start(name, free_ports(1)[0], self.folder / "state" / ("all" if self.shares_state else name))
 
     def restart(self, member: Member) -> Member:
         """Starts one that has ended, with the same port and state."""
