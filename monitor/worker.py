@@ -235,9 +235,10 @@ class Worker:
         if unsent:
             self._ownership.commit(unsent)
         self._last_commit = self.progress.committed_at = self._clock.now()
-        self._tick = self._pace.tick_after(self._tick, self._last_commit - began)
         if unsent:
-            self.progress.commit_took = self._last_commit - began
+            took = self.progress.commit_took = self._last_commit - began
+            size = sum(map(_size, unsent))
+            self._tick = self._pace.tick_after(self._tick, took=took, size=size, partitions=len(self._shares))
         for commit in unsent:
             share = self._shares[commit.partition]
             share.committed, share.committed_at, share.unsent = dict(commit.offsets), self._last_commit, None
@@ -366,3 +367,8 @@ class Worker:
                 if self._log.newest_timestamp(stream, partition) is not None:  # else it never held an event
                     self._log.append(stream, [Message(partition, now, b"", TIME_MARK)])
                 share.grew_at[stream] = now
+
+
+def _size(commit: Commit) -> int:
+    """Bytes of panes and state, as they are written."""
+    return len(commit.state) + sum(len(key) + len(value) for key, value in commit.panes.items())

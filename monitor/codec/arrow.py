@@ -29,7 +29,35 @@ def encode_predictions(
     features: Mapping[str, Values] | None = None,
     segments: Mapping[str, Values] | None = None,
 ) -> bytes:
-    """Predictions of one model version as one message.
+    """Predictions of one model version as one message; for the arguments see `prediction_columns`."""
+    return message_of(
+        prediction_columns(
+            model=model,
+            version=version,
+            ids=ids,
+            time=time,
+            arrival=arrival,
+            prediction=prediction,
+            scores=scores,
+            features=features,
+            segments=segments,
+        )
+    )
+
+
+def prediction_columns(
+    *,
+    model: str,
+    version: str,
+    ids: Sequence[str] | pa.Array,
+    time: Int64s,
+    arrival: Int64s | None = None,
+    prediction: Values | None = None,
+    scores: Mapping[str, Floats] | None = None,
+    features: Mapping[str, Values] | None = None,
+    segments: Mapping[str, Values] | None = None,
+) -> pa.RecordBatch:
+    """Predictions of one model version, to be taken apart and made messages of.
 
     `time` and `arrival` are milliseconds since the epoch. `prediction` holds class names or numbers. `scores` has one entry named ""
     (P(positive), of a binary model) or one a class.
@@ -41,7 +69,7 @@ def encode_predictions(
         columns[f"score.{name}" if name else "score"] = _array(values)
     columns |= {f"feature.{name}": _array(values) for name, values in (features or {}).items()}
     columns |= {f"segment.{name}": _array(values) for name, values in (segments or {}).items()}
-    return _write(columns, (("model", model), ("version", version)))
+    return _batch(columns, (("model", model), ("version", version)))
 
 
 def encode_labels(
@@ -56,9 +84,18 @@ def encode_labels(
     columns = _begin(ids, time, arrival)
     columns["label"] = _array(label)
     if model is None or isinstance(model, str):
-        return _write(columns, () if model is None else (("model", model),))
+        return message_of(_batch(columns, () if model is None else (("model", model),)))
     columns["model"] = _array(model)
-    return _write(columns, ())
+    return message_of(_batch(columns, ()))
+
+
+def message_of(batch: pa.RecordBatch) -> bytes:
+    """The bytes of one message. A slice of a batch takes no more of them than its rows do."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    value: bytes = sink.getvalue().to_pybytes()
+    return value
 
 
 def _begin(ids: Sequence[str] | pa.Array, time: Int64s | None, arrival: Int64s | None) -> dict[str, pa.Array]:
@@ -80,10 +117,6 @@ def _schema(names: tuple[str, ...], types: tuple[pa.DataType, ...], constants: t
     return pa.schema(list(zip(names, types, strict=True)), metadata={"schema_version": SCHEMA_VERSION, **dict(constants)})
 
 
-def _write(columns: Mapping[str, pa.Array], constants: tuple[tuple[str, str], ...]) -> bytes:
+def _batch(columns: Mapping[str, pa.Array], constants: tuple[tuple[str, str], ...]) -> pa.RecordBatch:
     schema = _schema(tuple(columns), tuple(column.type for column in columns.values()), constants)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(list(columns.values()), schema=schema))
-    value: bytes = sink.getvalue().to_pybytes()
-    return value
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)

@@ -21,6 +21,7 @@ from monitor import __version__
 from monitor.aggregate import Aggregate
 from monitor.clock import Clock, WallClock
 from monitor.commands.board import Board
+from monitor.commands.garbage import collect_seldom
 from monitor.commands.models import KnownModel, bounds_of, rules_digest
 from monitor.commands.opening import open_log
 from monitor.commands.snapshots import JoinSnapshots
@@ -49,6 +50,9 @@ SIGN_OF_LIFE_MS: Final = 10_000
 """Among several replicas: a partition without a commit for well over this time counts as one that nobody works on."""
 RETRY_S: Final = 2.0
 """Between two tries to find the brokers, each of which waits for them already."""
+COMMIT_BYTES_A_SECOND: Final = 60_000
+"""Of each partition, before compression: about 1 MB a minute after it. 5,000 events a second of a model with 20 features and 10 segments
+change more than that within 2 s (`tests/bench/kafka_commit`)."""
 SHORTEST_REFRESH_S: Final = 5
 """A browser asks for the page no more often than that."""
 
@@ -125,7 +129,12 @@ def pace_of(settings: Settings, *, once: bool) -> Pace:
     pace = Pace(settings.worker.poll_bytes, settings.worker.tick, settings.state.snapshot_every, idle_after)
     if settings.log.kind == "embedded":
         return pace
-    return replace(pace, sign_of_life=SIGN_OF_LIFE_MS, longest_commit=transaction_timeout_ms(settings.log.session_timeout))
+    return replace(
+        pace,
+        sign_of_life=SIGN_OF_LIFE_MS,
+        longest_commit=transaction_timeout_ms(settings.log.session_timeout),
+        commit_bytes_a_second=COMMIT_BYTES_A_SECOND,
+    )
 
 
 class Turns:
@@ -209,6 +218,7 @@ def run(settings: Settings) -> None:
             partitions=settings.log.partitions,
             models=[model.name for model in settings.models],
         )
+        collect_seldom()
         member.worker.run(stop, Turns(settings, member, board, clock).turn)
         _logger.info("stopping")
 
@@ -234,6 +244,7 @@ def once(settings: Settings, form: Format) -> None:
         known = [KnownModel(model) for model in settings.models]
         board = board_of(settings, known, clock, once=True)
         member = take_part(settings, known, clock, stack, once=True)
+        collect_seldom()
         _drain(member.worker)
         board.follow(member.ownership.changes())
         tick = board.update(member.worker, member.ownership, board.aggregate.newest())

@@ -1,10 +1,11 @@
 """Requests a second of `model-monitor serve`, tap on and off, beside a bare ASGI callable that runs the same model unchecked.
 
-    python -m tests.bench.serving [--seconds 5] [--rounds 3] [--connections 32]
+    python -m tests.bench.serving [--seconds 5] [--rounds 3] [--connections 32] [--kafka HOST:PORT]
 
 One-row JSON requests on a gradient-boosting model with 24 features. The servers run one after the other, in turns, each pinned to the first
 core; the client, in another process, has the second. Requests per second of the server's own CPU time tell what a core gives where others
-use the machine too; the ratios are of those, each server's best round.
+use the machine too; the ratios are of those, each server's best round. With `--kafka` the tap also writes there, on topics that are removed
+at the end, and to a broker that is away.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,10 @@ import psutil
 
 FEATURES = 24
 PATH = "/v2/models/fraud/infer"
+EMBEDDED = "{kind: embedded, path: data/log.db}"
+AWAY = "127.0.0.1:1"
 CONFIG = """
-log: {{kind: embedded, path: data/log.db}}
+log: {log}
 serving: {{repository: models/, port: {port}}}
 models:
   - name: {name}
@@ -163,23 +166,43 @@ def trained(path: Path) -> None:
     path.write_bytes(to_onnx(model, rows[:1], options={"zipmap": False}).SerializeToString())
 
 
+@contextmanager
+def topics(bootstrap: str) -> Iterator[str]:
+    """The `log` section of a configuration whose topics exist while the context is open."""
+    from monitor.log.kafka.connection import Connection
+    from tests.kafka.topics import made_topics, remove_topics
+
+    connection = Connection((bootstrap,))
+    names = made_topics(connection, 12)
+    yield on_kafka(bootstrap, names.prefix)
+    remove_topics(connection, names)
+
+
+def on_kafka(bootstrap: str, prefix: str = "") -> str:
+    return f"{{kind: kafka, bootstrap_servers: '{bootstrap}', topic_prefix: '{prefix}'}}"
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--seconds", type=float, default=5)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--connections", type=int, default=32)
+    arguments.add_argument("--kafka", metavar="HOST:PORT")
     chosen = arguments.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as cleanup:
         model = Path(folder) / "models" / "fraud" / "1" / "model.onnx"
         trained(model)
         commands: dict[str, tuple[list[str], int]] = {}
         # A model that `models` does not name is served and not tapped.
-        for label, name in (("tap on", "fraud"), ("tap off", "another")):
+        servers = [("tap on", "fraud", EMBEDDED), ("tap off", "another", EMBEDDED)]
+        if chosen.kafka:
+            servers += [("tap on Kafka", "fraud", cleanup.enter_context(topics(chosen.kafka))), ("Kafka away", "fraud", on_kafka(AWAY))]
+        for label, name, log in servers:
             port = free_port()
-            config = Path(folder) / f"{name}.yaml"
-            config.write_text(CONFIG.format(port=port, name=name, features=", ".join(f"f{i}: numeric" for i in range(FEATURES))))
+            config = Path(folder) / f"{label}.yaml"
+            config.write_text(CONFIG.format(log=log, port=port, name=name, features=", ".join(f"f{i}: numeric" for i in range(FEATURES))))
             commands[label] = ([sys.executable, "-m", "monitor", "serve", "-c", str(config)], port)
         port = free_port()
         commands["bare ASGI, nothing checked"] = ([sys.executable, "-c", BARE, str(model), str(port)], port)

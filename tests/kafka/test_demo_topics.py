@@ -50,7 +50,7 @@ class Demo:
         return dict(topic_ids(self.connection, self.names.topics))
 
     def make(self) -> None:
-        make_topics(self.workspace, self.log)
+        make_topics(self.workspace, self.log, self.connection)
 
     def write_to(self, topic: str) -> None:
         with closing(KafkaProducer(bootstrap_servers=self.bootstrap)) as producer:
@@ -153,4 +153,4 @@ def test_brokers_that_are_away_are_told_as_such_within_seconds(tmp_path: Path, m
     log = load(workspace.configuration, {}).log
     assert isinstance(log, KafkaLogSettings)
     with pytest.raises(LogError, match=r"127\.0\.0\.1:1 did not answer within 0\.2 s: .*nothing listens on that port"):
-        make_topics(workspace, log)
+        make_topics(workspace, log, Connection(("127.0.0.1:1",)))

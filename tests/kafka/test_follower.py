@@ -215,3 +215,20 @@ def test_reading_goes_on_when_the_broker_is_back_and_the_log_says_once_that_it_w
                 assert values(read_all(follower, LABELS, 0, 1)) == [b"after"]
             follower.close()
     assert [one["event"] for one in logged][:2] == ["no answer from Kafka: nothing is read until there is one", "Kafka answers again"]
+
+
+def test_partitions_that_were_paused_with_records_in_hand_are_all_read_on(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client forgot one of two of them; see `_let_go_of_what_is_empty`."""
+    monkeypatch.setattr("monitor.log.kafka.follower.POLL_RECORDS", 10)
+    connection = Connection((kafka,))
+    names = made_topics(connection, partitions=3)
+    with closing(KafkaLog(connection, names, partitions=3, clock=ManualClock(NOW))) as log:
+        log.append(LABELS, [message(b"%d" % number, number % 3) for number in range(600)])
+        with closing(KafkaFollower(connection, names, 3, lambda: None, buffered_bytes=1)) as follower:
+            for partition in range(3):
+                follower.place(LABELS, partition, 0)
+            for _ in range(10):
+                follower.wait(0.1)  # all of them are paused now, each with records in the client's hand
+            for partition in range(3):
+                assert len(read_all(follower, LABELS, partition, 200)) == 200
+    remove_topics(connection, names)

@@ -84,7 +84,6 @@ class Serve:
 
     def said(self, event: str) -> dict[str, object]:
         """The log line of that name, after its end."""
-        print(self.last_words)
         (line,) = [line for line in map(json.loads, self.last_words.splitlines()) if line["event"] == event]
         assert isinstance(line, dict)
         return line

@@ -32,6 +32,11 @@ def test_a_daemon_without_labels_has_no_recall() -> None:
     assert position_of(METRICS.rpartition("model_monitor_recall_ratio")[0]).recall is None
 
 
+def test_a_daemon_that_has_no_partition_yet_has_not_answered() -> None:
+    with pytest.raises(Unanswered, match="no partition"):
+        position_of("\n".join(line for line in METRICS.splitlines() if "lag_records" not in line))
+
+
 MARCH, APRIL = datetime(2013, 3, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC)
 READING = {"model": "flights", "version": "1", "segment": "", "clock": "cohort", "labels": 90, "predictions": 100, "maturity": 0.9}
 QUALITY = {

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import pytest
 
 from monitor.config import ClockKind, load
+from monitor.config.log import KafkaLogSettings
 from monitor.demo import recipe
 from monitor.demo.facts import REFERENCE_ROWS, Facts, appearing, sha256
 from monitor.demo.preparing import configured
 from monitor.demo.workspace import Workspace, explained, opened
-from monitor.errors import AddressInUse, MonitorError
+from monitor.errors import AddressInUse, ConfigError, MonitorError
 from tests.unit.demo_ports import free_port, listening
 
 
@@ -23,9 +24,9 @@ def write(path: Path) -> None:
     path.write_bytes(b"content")
 
 
-def prepared(folder: Path) -> Workspace:
+def prepared(folder: Path, kafka: str | None = None) -> Workspace:
     with opened(folder) as workspace:
-        workspace.prepare()
+        workspace.prepare(kafka)
         return workspace
 
 
@@ -38,6 +39,21 @@ def test_the_configuration_says_what_the_recipe_says(tmp_path: Path) -> None:
     assert list(model.features) == [*recipe.NUMERIC, *recipe.CATEGORICAL, *recipe.MONITORED]
     assert [window.text for window in model.windows] == ["1d", "7d", "28d", "365d"]
     assert model.reference == str(tmp_path / "demo" / "flights-{version}.reference")
+
+
+def test_on_kafka_nothing_but_the_log_differs(tmp_path: Path) -> None:
+    workspace = prepared(tmp_path)
+    embedded = load(workspace.configuration, {})
+    kafka = load(prepared(tmp_path, "first:9092,second:9093").configuration, {})
+    assert kafka.model_copy(update={"log": embedded.log}) == embedded
+    assert isinstance(kafka.log, KafkaLogSettings)
+    assert kafka.log.bootstrap_servers == ("first:9092", "second:9093")
+    assert (kafka.log.partitions, kafka.log.retention) == (4, None)
+
+
+def test_servers_that_are_none_are_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='expected host:port, not "localhost: x"'):
+        configured(prepared(tmp_path, "localhost: x"))
 
 
 def test_another_run_starts_from_an_empty_log_and_keeps_the_model(tmp_path: Path) -> None:
@@ -149,7 +165,14 @@ def test_a_port_in_use_is_named_with_the_way_to_another(tmp_path: Path, free_por
         configured(prepared(tmp_path))
 
 
-def test_a_log_outside_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "MODEL_MONITOR_LOG__PATH", str(tmp_path / "elsewhere.db"))
-    with pytest.raises(MonitorError, match="MODEL_MONITOR_LOG__PATH leads out"):
+@pytest.mark.parametrize("variable", ["MODEL_MONITOR_LOG__PATH", "MODEL_MONITOR_STATE__PATH"])
+def test_a_log_or_state_outside_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setitem(os.environ, variable, str(tmp_path / "elsewhere.db"))
+    with pytest.raises(MonitorError, match=f"{variable} leads out"):
         configured(prepared(tmp_path / "demo"))
+
+
+def test_state_in_an_object_store_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "MODEL_MONITOR_STATE__PATH", "s3://bucket/prefix")
+    with pytest.raises(MonitorError, match="MODEL_MONITOR_STATE__PATH leads out of the demo's folder, to s3://bucket/prefix"):
+        configured(prepared(tmp_path))

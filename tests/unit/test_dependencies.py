@@ -29,7 +29,8 @@ WIRING = {"__main__", "app", "commands", "demo"}
 """Where concrete classes and the configuration are named."""
 
 HOMES = {
-    "kafka": r"log/kafka\.py",
+    "kafka": r"log/kafka/.*",
+    "obstore": r"snapshot/bucket\.py",
     "sqlite3": r"log/embedded\w*\.py",
     "prometheus_client": r"export/.*",
     "onnxruntime": r"serving/model\.py",

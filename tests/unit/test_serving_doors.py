@@ -18,7 +18,7 @@ from monitor.codec.identity import partitions_of
 from monitor.errors import LogError, LogFull
 from monitor.events import Stream
 from monitor.log import JSON, Message
-from monitor.serving.doors import WAITING_LIMIT, Door
+from monitor.serving.doors import PATIENCE_MS, WAITING_LIMIT, Door
 from monitor.serving.refusals import BadRequest, Unavailable
 from tests.unit.serving_models import NOON, ListLog, schema
 
@@ -48,6 +48,30 @@ def refusal(door: Door, body: object) -> str:
 def events(log: ListLog) -> list[dict[str, Any]]:
     assert {message.content_type for _, message in log.messages} <= {JSON}
     return [event for _, message in log.messages for event in orjson.loads(message.value)]
+
+
+def test_a_request_that_waited_too_long_for_its_turn_is_told_to_come_back() -> None:
+    """The threads wait for a log that is away; the next refusal would take as long again."""
+    log, clock = ListLog(), ManualClock(NOON)
+    parse = partial(parse_labels_json, schemas=SCHEMAS, model_required=True)
+    body = b'{"id": "a", "label": "late"}'
+
+    async def accept_after(waited: int) -> int:
+        with ThreadPoolExecutor(1) as threads:
+            begun, go_on = threading.Event(), threading.Event()
+            threads.submit(begun.set)
+            threads.submit(go_on.wait, 60)
+            door = Door(Stream.LABELS, parse, log, threads, clock, trusts_client_times=False)
+            accepting = asyncio.create_task(door.accept(body))
+            await asyncio.to_thread(begun.wait, 60)
+            clock.advance(waited)
+            go_on.set()
+            return await accepting
+
+    assert asyncio.run(accept_after(PATIENCE_MS)) == 1
+    with pytest.raises(Unavailable, match="nothing was taken: this request waited 6 s behind others"):
+        asyncio.run(accept_after(PATIENCE_MS + 1_000))
+    assert len(events(log)) == 1
 
 
 @pytest.mark.parametrize(

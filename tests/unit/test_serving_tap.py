@@ -1,5 +1,6 @@
 """What of an answered request reaches the log, and what happens when the log does not want it."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from monitor.codec.identity import partitions_of
 from monitor.errors import FutureTimestamp, LogFull
 from monitor.events import FeatureKind, NumericColumn, Predictions, Schema, Stream
 from monitor.log import ARROW, Message, Record
+from monitor.serving import tap
 from monitor.serving.batches import encode
 from monitor.serving.tap import QUEUE_FULL, REFUSED, SHUTDOWN, UNENCODABLE, Entry
 from tests.unit.serving_models import NOON, Bench, ListLog, bench, logistic, named_inputs, schema, tensor
@@ -163,6 +165,23 @@ def test_what_the_log_refuses_to_the_end_is_counted_as_lost(error: Exception, re
     server.tap.stop(0.01)
     counts = server.tap.counts()
     assert (counts.accepted, counts.written, counts.lost[reason], sum(counts.lost.values())) == (7, 0, 7, 7)
+
+
+def test_an_append_that_hangs_is_not_waited_for_when_the_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tap, "LAST_TRY_SECONDS", 0.01)
+    answered = threading.Event()
+
+    class HangingLog(ListLog):
+        def append(self, stream: Stream, messages: Sequence[Message]) -> list[int]:
+            answered.wait(60.0)
+            return super().append(stream, messages)
+
+    server = flights(tmp_path, HangingLog())
+    server.infer("flights", rows(7))
+    server.tap.start()
+    server.tap.stop(0.01)
+    assert server.tap.counts().written == 0
+    answered.set()
 
 
 class RecoveringLog(ListLog):

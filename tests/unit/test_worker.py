@@ -8,6 +8,7 @@ import pytest
 
 from monitor.errors import Fenced, LogDamaged, LogError, OwnedElsewhere
 from monitor.events import Outcome
+from monitor.pace import LONGEST_TICK_MS
 from monitor.worker import Worker
 from tests.unit.worker_worlds import LABELS, PACE, PREDICTIONS, TICK, World, counted, pending, some, stopping
 from tests.worlds import HOUR, START, label, prediction
@@ -188,8 +189,18 @@ def test_the_loop_commits_every_tick_and_not_before(world: World) -> None:
     [(2_000, 4_999, 2_000), (2_000, 5_001, 1_000), (1_000, 3_000, 1_000), (1_000, 1_000, 2_000), (2_000, 0, 2_000), (200, 9_000, 125)],
 )
 def test_commits_come_more_often_while_they_take_long(tick: int, took: int, following: int) -> None:
-    assert replace(PACE, longest_commit=10_000).tick_after(tick, took) == following
-    assert PACE.tick_after(tick, took) == TICK
+    assert replace(PACE, longest_commit=10_000).tick_after(tick, took=took, size=1, partitions=1) == following
+
+
+@pytest.mark.parametrize(
+    ("size", "partitions", "following"),
+    [(2_000_000, 1, 2 * TICK), (3_000, 1, 3_000), (6_000, 2, 3_000), (1_000, 1, TICK), (0, 0, TICK)],
+    ids=["at most twice as long", "as long as the bytes last", "of each partition", "never below the tick", "nothing to work on"],
+)
+def test_commits_that_write_much_come_less_often(size: int, partitions: int, following: int) -> None:
+    pace = replace(PACE, commit_bytes_a_second=1_000)
+    assert pace.tick_after(TICK, took=1, size=size, partitions=partitions) == following
+    assert pace.tick_after(LONGEST_TICK_MS, took=1, size=10**9, partitions=1) == LONGEST_TICK_MS
 
 
 def test_a_partition_with_nothing_new_shows_that_it_is_worked_on() -> None:

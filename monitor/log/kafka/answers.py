@@ -1,7 +1,7 @@
 """What the brokers' answers to fetches say beside their records: where each partition ends.
 
 The client keeps the high watermark alone, and that only as the records are taken. Up to where a partition can be read (its last stable
-offset) decides which stream is behind, so the answers are looked at as they come in; this is the one place that reaches into the client.
+offset) decides which stream is behind, so the answers are looked at as they come in, inside the client.
 """
 
 from typing import Protocol

@@ -163,6 +163,7 @@ class KafkaFollower:
 
     def _poll(self, consumer: KafkaConsumer, seconds: float) -> None:
         """Takes over what was fetched. Raises `LogError`."""
+        _let_go_of_what_is_empty(consumer)
         try:
             for place, received in consumer.poll(timeout_ms=int(seconds * 1000)).items():
                 source = self._sources[place]
@@ -221,6 +222,17 @@ class _Silence:
         elif now - self._since > self._seconds and not self._is_told:
             self._is_told = True
             _logger.warning("no answer from Kafka: nothing is read until there is one", seconds=round(now - self._since, 1))
+
+
+def _let_go_of_what_is_empty(consumer: KafkaConsumer) -> None:
+    """Lets the client hand over what it fetched of a partition that was paused meanwhile and is resumed now.
+
+    kafka-python 3.0.12 does so only while it has no records in hand, and takes used-up ones for some: of two partitions that were paused
+    with records in hand one is never read again (`Fetcher.fetched_records` asks `is None` of what is only false).
+    """
+    fetcher = consumer._fetcher
+    if not fetcher._next_partition_records:
+        fetcher._next_partition_records = None
 
 
 def _bounds(consumer: KafkaConsumer, place: TopicPartition) -> tuple[int, int]:
