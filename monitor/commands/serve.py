@@ -77,6 +77,7 @@ def serve(settings: "Settings") -> None:
     from monitor.serving.doors import Door
     from monitor.serving.served import NO_MODELS
     from monitor.serving.tap import Tap
+    from monitor.serving.waiting import WaitingThreads
 
     section = settings.serving
     clock = WallClock()
@@ -97,7 +98,7 @@ def serve(settings: "Settings") -> None:
         tap = Tap(log, encode, bytes_limit=section.queue_bytes, trust_client_times=section.trust_client_times)
         tap.start()
         closing.callback(tap.stop, FLUSH_SECONDS)
-        door_threads = closing.enter_context(ThreadPoolExecutor(DOOR_THREADS, "door"))
+        door_threads = closing.enter_context(WaitingThreads(DOOR_THREADS, "door"))
         run_threads = closing.enter_context(ThreadPoolExecutor(RUN_THREADS, "run"))
         parsers = {
             Stream.LABELS: partial(parse_labels_json, schemas=schemas, model_required=not settings.labels_without_model),
@@ -110,7 +111,7 @@ def serve(settings: "Settings") -> None:
         app = App(models, doors, tap, run_threads, AppSettings(section.max_body_bytes, section.trust_client_times), clock, render)
         limits = server.ServerSettings(section.request_timeout / 1_000, section.keep_alive / 1_000)
         url = f"http://{server.address_of(bound)}"
-        server.run(app, bound, limits, lambda: logger.info("serving", url=url, models=sorted(models.versions), log=str(settings.log.path)))
+        server.run(app, bound, limits, lambda: logger.info("serving", url=url, models=sorted(models.versions), log=settings.log.place))
         logger.info("stopping", flush_seconds=FLUSH_SECONDS)
     counts = tap.counts()
     logger.info("stopped", predictions_written=counts.written, predictions_lost=counts.accepted - counts.written)

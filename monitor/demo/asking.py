@@ -96,19 +96,22 @@ def position(daemon: Address) -> Position:
 
 
 def position_of(exposition: str) -> Position:
-    """The same from the text of `/metrics`."""
-    lag = events = accepted = 0.0
+    """The same from the text of `/metrics`. Raises `Unanswered` where that shows no partition: the daemon has not been given any yet."""
+    lag: float | None = None
+    events = accepted = 0.0
     recall = None
     for line in exposition.splitlines():
         series, _, value = line.rpartition(" ")
         if series.startswith("model_monitor_lag_records{"):
-            lag += float(value)
+            lag = (lag or 0.0) + float(value)
         elif series.startswith("model_monitor_events_total{"):
             events += float(value)
             if 'stream="predictions"' in series and 'outcome="accepted"' in series:
                 accepted += float(value)
         elif series.startswith("model_monitor_recall_ratio{") and all(label in series for label in _RECENT_RECALL):
             recall = float(value)
+    if lag is None:
+        raise Unanswered("the daemon shows no partition")
     return Position(int(lag), int(events), int(accepted), recall)
 
 

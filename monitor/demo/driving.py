@@ -15,7 +15,9 @@ from monitor.errors import MonitorError
 GLANCE_SECONDS: Final = 0.25
 ASK_EVERY_SECONDS: Final = 2.0
 STILL_SECONDS: Final = 20.0
-"""A daemon commits every two seconds; one that is restarted reads its state again. One that stands still this long will not go on."""
+"""A daemon commits every second. One that stands still this long will not go on."""
+AWAY_SECONDS: Final = 60.0
+"""One that is started again reads its state, and on Kafka it waits for the session of the one before to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +53,35 @@ async def drive(load: Coroutine[Any, Any, None], progress: Progress, audience: A
 def await_settled(daemon: Address, progress: Progress, audience: Audience) -> Position:
     """Returns when the daemon has committed all that was sent, or stands still with nothing before it (a killed server lost the rest).
 
-    Raises `MonitorError` where it stands still with records before it.
+    Raises `MonitorError` where it stands still with records before it, or stays away.
     """
-    latest = Position(lag=-1, events=0, accepted_predictions=0)
-    moved = time.monotonic()
+    latest: Position | None = None
+    since = time.monotonic()
     while True:
         audience.attend()
-        try:
-            now = position(daemon)
-        except Unanswered:
-            now = latest
-        if now.lag == 0 and now.events >= progress.events:
+        now = _position(daemon)
+        if now is not None and now.lag == 0 and now.events >= progress.events:
             return now
         if now != latest:
-            latest, moved = now, time.monotonic()
-        elif time.monotonic() - moved > STILL_SECONDS:
+            latest, since = now, time.monotonic()
+        elif time.monotonic() - since > (AWAY_SECONDS if latest is None else STILL_SECONDS):
+            if latest is None:
+                raise MonitorError(f"The daemon has not told for {AWAY_SECONDS:.0f} seconds how far it is: see watch.log.")
             if latest.lag == 0:
                 return latest
             raise MonitorError(
                 f"The daemon has stood still for {STILL_SECONDS:.0f} seconds, {latest.lag} records before it: see watch.log."
             )
-        audience.display.show(Scene(progress.due, progress.events, max(latest.lag, 0)))
+        audience.display.show(Scene(progress.due, progress.events, None if now is None else now.lag))
         time.sleep(GLANCE_SECONDS)
+
+
+def _position(daemon: Address) -> Position | None:
+    """None while the daemon is away."""
+    try:
+        return position(daemon)
+    except Unanswered:
+        return None
 
 
 def months_read(daemon: Address, first: Milliseconds, last: Milliseconds, predictions: int) -> list[MonthReading]:

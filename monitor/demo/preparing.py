@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -25,9 +26,12 @@ PORTS: Final = {"serving": "the inference server", "exporter": "the daemon's met
 def configured(workspace: Workspace) -> Settings:
     """The demo's configuration with the environment's overrides, which its children obey too. Raises `MonitorError`."""
     settings = load(workspace.configuration, os.environ)
-    for path, variable in ((settings.log.path, "MODEL_MONITOR_LOG__PATH"), (settings.state.path, "MODEL_MONITOR_STATE__PATH")):
-        if not path.is_relative_to(workspace.data):
-            raise MonitorError(f"{variable} leads out of the demo's folder, to {path}. The demo starts from an empty log: unset it.")
+    places = {"MODEL_MONITOR_STATE__PATH": settings.state.path}
+    if settings.log.kind == "embedded":
+        places["MODEL_MONITOR_LOG__PATH"] = settings.log.path
+    for variable, place in places.items():
+        if not isinstance(place, Path) or not place.is_relative_to(workspace.data):
+            raise MonitorError(f"{variable} leads out of the demo's folder, to {place}. The demo starts from nothing: unset it.")
     _check_port("serving", settings.serving.host, settings.serving.port)
     _check_port("exporter", settings.exporter.host, settings.exporter.port)
     return settings

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
@@ -26,19 +26,27 @@ from monitor.demo.processes import Processes, monitor_command
 from monitor.demo.progress import display
 from monitor.demo.schedule import label_events, requests
 from monitor.demo.story import explanation, table
+from monitor.demo.topics import make_topics
 from monitor.demo.workspace import Workspace, explained, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from monitor.config.log import KafkaLogSettings
+    from monitor.log.kafka.connection import Connection
 
 ATTEND_EVERY_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. `until` is exclusive."""
+    """What the command line says. `until` is exclusive; `kafka` is where the brokers are, None for the embedded log."""
 
     folder: Path
     once: bool
     days_per_second: float | None
     until: date | None
+    kafka: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +58,18 @@ class _Stage:
     processes: Processes
 
 
-def run(options: Options, console: Console) -> None:
+def run(options: Options, console: Console, connection_of: "Callable[[KafkaLogSettings], Connection]") -> None:
     """The whole demo, its table on stdout. Raises `MonitorError`; whatever ends it, no child outlives it."""
     say = partial(console.print, soft_wrap=True, highlight=False, markup=False)
     with ExitStack() as stack:
         workspace = stack.enter_context(opened(options.folder))
         stack.enter_context(explained(workspace.folder))
         say(f"The demo's folder is {workspace.folder}")
-        workspace.prepare()
+        workspace.prepare(options.kafka)
         settings = configured(workspace)
+        if settings.log.kind == "kafka":
+            make_topics(workspace, settings.log, connection_of(settings.log))
+            say(f"Its log is on {settings.log.place}")
         facts, flights = trained(workspace, options.until, say)
         processes = stack.enter_context(Processes(say))
         stage = _Stage(

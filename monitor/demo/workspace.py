@@ -1,11 +1,12 @@
 """The demo's folder: what lies where, whose it is, and which of it survives to the next run.
 
 The trained model is kept. The log and the daemon's state start empty each time, since a year that was already sent would be refused as
-out of order; only what the demo made itself is ever removed.
+out of order; only what the demo made itself is ever removed. (Topics on Kafka: see `monitor.demo.topics`.)
 """
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,13 +25,27 @@ DISK_NEEDED_BYTES: Final = 500_000_000
 _DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _NOT_WRITABLE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
 
-CONFIGURATION: Final = f"""\
-{SIGNATURE}, anew with each run: copy it elsewhere to keep changes.
+EMBEDDED_LOG: Final = """\
 log:
   kind: embedded
   path: data/log.db
   out_of_order: 24h
   retention: 400d            # by the flights' own time: the whole year stays readable
+"""
+KAFKA_LOG: Final = """\
+log:
+  kind: kafka
+  bootstrap_servers: {servers}
+  topic_prefix: model-monitor-demo-
+  partitions: 4
+  session_timeout: 10s       # a daemon that was killed is replaced that much later
+  out_of_order: 24h
+  retention: forever         # Kafka counts a record's age from the flight's own time, and the year is 2013
+"""
+HEAD: Final = f"""\
+{SIGNATURE}, anew with each run: copy it elsewhere to keep changes.
+"""
+REST: Final = f"""\
 state: {{path: data/state}}
 serving:
   repository: models/
@@ -84,13 +99,18 @@ class Workspace:
     def reference_rows(self) -> Path:
         return self.folder / REFERENCE_ROWS
 
+    @property
+    def topics(self) -> Path:
+        """The record of the topics on Kafka that were made for this folder."""
+        return self.folder / "kafka-topics.json"
+
     def log_of(self, process: str) -> Path:
         return self.folder / f"{process}.log"
 
-    def prepare(self) -> None:
-        """Writes the configuration and clears the last run's log and state."""
+    def prepare(self, kafka: str | None = None) -> None:
+        """Writes the configuration and clears the last run's log and state. `kafka`: the brokers that are to hold the log, `host:port`."""
         with explained(self.folder):
-            self.configuration.write_text(CONFIGURATION)
+            self.configuration.write_text(HEAD + (EMBEDDED_LOG if kafka is None else KAFKA_LOG.format(servers=json.dumps(kafka))) + REST)
             if self.data.exists():
                 shutil.rmtree(self.data)
             self.data.mkdir()

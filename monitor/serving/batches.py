@@ -4,12 +4,13 @@ Everything is a column here: requests are concatenated first, then mapped to fea
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from monitor.codec.arrow import Values, encode_predictions
+from monitor.codec.arrow import message_of, prediction_columns
 from monitor.codec.columns import category_text
 from monitor.codec.identity import partitions_of
 from monitor.events import FeatureKind, Int32s, Int64s, Task
@@ -18,8 +19,6 @@ from monitor.serving.monitored import Monitored
 from monitor.serving.row_parameters import Extras
 from monitor.serving.tap import Entry
 from monitor.serving.tensors import Tensor
-
-Columns = Mapping[str, pa.Array]
 
 
 def encode(entries: Sequence[Entry], trusts_client_times: bool, partitions: int) -> list[Message]:
@@ -32,23 +31,36 @@ def encode(entries: Sequence[Entry], trusts_client_times: bool, partitions: int)
     features = _features(monitored, entries)
     given = [entry.parameters.segments for entry in entries]
     segments = _extras(given, [entry.rows for entry in entries], monitored.schema.dimensions, {})
-    messages = []
-    for partition, rows in _rows_by_partition(ids, partitions):
-        chosen = None if rows is None else pa.array(rows)
-        arrivals = arrival if rows is None else arrival[rows]
-        value = encode_predictions(
-            model=tapped.model,
-            version=tapped.version,
-            ids=ids if chosen is None else ids.take(chosen),
-            time=time if rows is None else time[rows],
-            arrival=arrivals,
-            prediction=prediction if chosen is None else prediction.take(chosen),
-            scores=scores if rows is None else {name: values[rows] for name, values in scores.items()},
-            features=_taken(features, chosen),
-            segments=_taken(segments, chosen),
-        )
-        messages.append(Message(partition, int(arrivals.max()), value, ARROW))
-    return messages
+    columns = prediction_columns(
+        model=tapped.model,
+        version=tapped.version,
+        ids=ids,
+        time=time,
+        arrival=arrival,
+        prediction=prediction,
+        scores=scores,
+        features=features,
+        segments=segments,
+    )
+    if partitions == 1:
+        return [Message(0, int(arrival.max()), message_of(columns), ARROW)]
+    return _by_partition(columns, arrival, partitions_of(ids, partitions))
+
+
+def _by_partition(columns: pa.RecordBatch, arrival: Int64s, of_row: Int32s) -> list[Message]:
+    """The rows in order of their partitions at once, then a slice for each.
+
+    Each call into Arrow lets go of the interpreter and has to get it back from the event loop: one call a column and partition, some 700
+    for 24 columns, halved what the server could answer.
+    """
+    order = np.argsort(of_row, kind="stable")
+    together, arrival = columns.take(pa.array(order)), arrival[order]
+    partitions, begins = np.unique(of_row[order], return_index=True)
+    edges = [*begins.tolist(), len(order)]
+    return [
+        Message(partition, int(arrival[begin:end].max()), message_of(together.slice(begin, end - begin)), ARROW)
+        for partition, (begin, end) in zip(partitions.tolist(), pairwise(edges), strict=True)
+    ]
 
 
 def _times(entries: Sequence[Entry], trusts_client_times: bool) -> tuple[Int64s, Int64s]:
@@ -109,17 +121,5 @@ def _extras(
     return columns
 
 
-def _rows_by_partition(ids: pa.Array, partitions: int) -> list[tuple[int, Int64s | None]]:
-    """Each partition that has rows, with their positions ascending; None stands for all rows."""
-    if partitions == 1:
-        return [(0, None)]
-    of_row: Int32s = partitions_of(ids, partitions)
-    return [(int(partition), np.flatnonzero(of_row == partition)) for partition in np.unique(of_row)]
-
-
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
-
-
-def _taken(columns: Columns, rows: pa.Array | None) -> Mapping[str, Values]:
-    return columns if rows is None else {name: values.take(rows) for name, values in columns.items()}

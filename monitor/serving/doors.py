@@ -27,6 +27,8 @@ from monitor.serving.tap import Appender
 
 WAITING_LIMIT = 256
 """Requests that may wait for a thread; beyond them clients are told to come back, instead of memory filling up."""
+PATIENCE_MS = 5_000
+"""For a thread to become free. Where all wait for a log that is away, its next refusal may take half a minute: the client is told now."""
 TOLD_LIMIT = 10
 """Events whose faults are told; a body of thousands usually has the same one throughout."""
 
@@ -57,6 +59,9 @@ class Door:
             self._waiting -= 1
 
     def _take(self, body: bytes, now: Milliseconds) -> int:
+        waited = self._clock.now() - now
+        if waited > PATIENCE_MS:
+            raise Unavailable(f"nothing was taken: this request waited {waited / 1_000:.0f} s behind others that wait for the log")
         parsed = self._parse(_one_document(body))
         if parsed.errors:
             raise BadRequest(_told(self._stream, parsed))

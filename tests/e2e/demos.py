@@ -42,10 +42,11 @@ def monitor_environment(**overrides: object) -> dict[str, str]:
     return inherited | {key: str(value) for key, value in overrides.items()}
 
 
-def monitor(*arguments: object, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """Runs one command of the monitor to its end."""
+def monitor(*arguments: object, expect: int | None = 0, settings: Mapping[str, str] = NO_SETTINGS) -> subprocess.CompletedProcess[str]:
+    """Runs one command of the monitor to its end, with these overrides of the configuration."""
     command = [sys.executable, "-m", "monitor", *map(str, arguments)]
-    done = subprocess.run(command, env=monitor_environment(), capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    environment = monitor_environment(**settings)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert expect is None or done.returncode == expect, (command, done.returncode, done.stderr[-4_000:])
     return done
 
