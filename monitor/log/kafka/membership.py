@@ -57,6 +57,8 @@ class Membership:
                 self._consumer.partitions_for_topic(topic)
         self._consumer.subscribe(topics)
         self._coordinator = self._consumer._coordinator  # the client tells the age of its heartbeats nowhere else
+        # The client takes note of the topics' partitions with the next metadata only; a leader would assign nothing and rebalance again.
+        self._coordinator._handle_metadata_update(self._coordinator._cluster)
         self._assignment: Assignment | None = None
         self._joins_since: float | None = None
         self._answered_at = float("-inf")

@@ -120,8 +120,7 @@ class KafkaOwnership:
         return self._view.mark(partition) == self._marks.get(partition)
 
     def live_partitions(self) -> frozenset[int]:
-        own = self.partitions if self.is_current(self._number) else ()
-        return self._view.heard_within(self._heard_seconds) | frozenset(own)
+        return self._view.heard_within(self._heard_seconds) | frozenset(self.partitions)
 
     def committed(self, partition: int) -> Committed:
         check_partition(partition, self._count)
