@@ -24,6 +24,8 @@ _IDLE_WAIT_S = 0.1
 """The longest wait for new records: so often an idle loop goes round."""
 _RETRY_WAIT_S = 1.0
 """Between two tries of what the log refused (disk full, file busy, broker away)."""
+_LAST_SNAPSHOTS_MS = 5_000
+"""A daemon that is stopped begins no snapshot after so long: it has 30 s, and a store that is slow takes half of them for one."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -95,6 +97,8 @@ class Worker:
         """When the loop last went round, for a watchdog."""
         self.is_restored = False
         """Whether every partition that is assigned is worked on."""
+        self._is_refused = False
+        """Whether the log refused what was last asked of it."""
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -166,9 +170,13 @@ class Worker:
         offsets: Mapping[Stream, int] = dict.fromkeys(SOURCES, 0) if found is None else found[0]
         pipeline.restore(committed, panes, None if found is None else found[1])
         until = {stream: committed.offsets.get(stream, 0) for stream in SOURCES}
-        for stream in SOURCES:
-            self._follower.place(stream, partition, until[stream])  # whether the log still reaches that far
-            self._follower.place(stream, partition, offsets[stream])
+        try:
+            for stream in SOURCES:
+                self._follower.place(stream, partition, until[stream])  # whether the log still reaches that far
+                self._follower.place(stream, partition, offsets[stream])
+        except LogError:
+            self._follower.leave(partition)  # else it would be read, by nobody, once another owns it
+            raise
         share = self._shares[partition] = _Share(pipeline, until, dict.fromkeys(SOURCES, now), now, offsets)
         replayed = 0
         while (behind := self._behind(partition, until)) is not None:
@@ -248,10 +256,12 @@ class Worker:
         limit = self._pace.sign_of_life
         return limit is not None and self._clock.now() - share.committed_at >= limit
 
-    def snapshot(self) -> None:
+    def snapshot(self, begin_within: Milliseconds | None = None) -> None:
         """Writes the join tables as of the last commit. One that cannot be written is logged: the log can be replayed without it."""
-        self._last_snapshot = self._clock.now()
+        began = self._last_snapshot = self._clock.now()
         for partition, share in self._shares.items():
+            if begin_within is not None and self._clock.now() - began > begin_within:
+                return
             if share.unsent or share.has_changed or not share.is_sound or share.committed == share.snapshot_offsets:
                 continue
             self.turned_at = self._clock.now()  # each may take as long as a store that is slow is waited for
@@ -313,6 +323,7 @@ class Worker:
                 self.take_on(on_turn, stop)
                 if not (self.is_restored and self._turn()):
                     self._follower.wait(_IDLE_WAIT_S)
+                self._is_refused = False
             except Reassigned as error:
                 if waits_since != self.assignment:
                     waits_since = self.assignment
@@ -321,6 +332,7 @@ class Worker:
             except LogError as error:
                 if isinstance(error, Fenced | LogDamaged) or self._has_failed_half_way():
                     raise
+                self._is_refused = True
                 _logger.warning("the log refused; trying again", reason=str(error), retry_seconds=_RETRY_WAIT_S)
                 stop.wait(_RETRY_WAIT_S)
 
@@ -342,12 +354,12 @@ class Worker:
     def close(self) -> None:
         """Commits what was taken in, writes a snapshot and gives the partitions up.
 
-        After a failure half-way nothing is committed: the log has it all.
+        After a failure half-way nothing is committed: the log has it all. Nor is a log waited for once more that refuses just then.
         """
         try:
-            if self.is_restored and not self._has_failed_half_way():
+            if self.is_restored and not self._is_refused and not self._has_failed_half_way():
                 self.commit()
-                self.snapshot()
+                self.snapshot(_LAST_SNAPSHOTS_MS)
         except LogError as error:
             _logger.warning("the last commit was refused; the next start makes it again from the log", reason=str(error))
         finally:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
+from kafka import KafkaProducer
 from kafka.admin import MemberToRemove, NewTopic
 from kafka.errors import KafkaTimeoutError
 
-from monitor.errors import Fenced, LogDamaged, LogError, OwnedElsewhere, Reassigned
+from monitor.errors import Fenced, LogAway, LogDamaged, LogError, OwnedElsewhere, Reassigned
 from monitor.events import Stream
 from monitor.log import JSON, Commit, DeadLetter
 from monitor.log.kafka.connection import Connection
@@ -205,6 +206,16 @@ def test_another_with_the_same_instance_id_takes_the_place_for_good(group: Group
         assert owner.committed(0).offsets[PREDICTIONS] == 2
 
 
+def test_one_whose_place_is_taken_hears_of_it_though_it_has_nothing_to_commit(group: Group) -> None:
+    former = group.owner(instance_id="one")
+    until(lambda: is_current(former), "it may speak for its partitions")
+    with closing(group.owner(instance_id="one")):
+        until(lambda: not former.is_current(1), "it may speak no more", SESSION_MS / 2_000)
+        with pytest.raises(Fenced, match="taken the place"):
+            former.refresh()
+    former.close()
+
+
 def losing_the_answer(real: Callable[[], None]) -> Callable[[], None]:
     """The step is done, and nobody hears of it."""
 
@@ -248,6 +259,45 @@ def test_a_commit_whose_end_was_not_seen_is_made_exactly_once(group: Group, losi
             for records in reader.poll(100).values():
                 found += records
         assert len(found) == 1
+
+
+def test_a_producer_that_is_given_up_with_something_under_way_leaves_nothing_behind(group: Group) -> None:
+    with closing(group.owner()) as owner:
+        owner.committed(0)
+        owner.commit([commit(0)])
+        producer = owner._transactions._producer
+        assert producer is not None
+        producer.begin_transaction()
+        producer.send(group.names.panes, b"a pane", b"key", partition=0)
+        owner._transactions._give_up()
+        until(lambda: not producer._sender.is_alive(), "its thread has ended")
+        owner.commit([commit(0, 2)])
+        assert dict(owner.panes(0)) == {}
+
+
+def test_transactions_that_cannot_be_started_leave_nothing_in_doubt(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(group.owner()) as owner:
+        owner.committed(0)
+        with monkeypatch.context() as patched:
+            patched.setattr(KafkaProducer, "init_transactions", lambda _: losing_the_request(lambda: None)())
+            with pytest.raises(LogAway, match=r"starting transactions of .*no way"):
+                owner.commit([commit(0)])
+        assert owner._doubtful == []
+        owner.commit([commit(0)])
+        assert owner.committed(0).state == b"state 1"
+
+
+def test_panes_that_were_cut_short_are_not_followed_any_further(group: Group) -> None:
+    with closing(group.owner()) as owner:
+        owner.committed(0)
+        owner.commit([commit(0)])
+        owner.committed(0)
+        with closing(group.connection.admin()) as admin:
+            admin.delete_topics([group.names.panes])
+            until(lambda: admin.describe_topics([group.names.panes])[0]["error_code"] != 0, "the topic is gone")
+            admin.create_topics([NewTopic(group.names.panes, PARTITIONS, 1)])
+        with pytest.raises(LogDamaged, match="panes ends before what was read of it"):
+            until(lambda: owner.changes() is None, "they are shorter")
 
 
 def test_offsets_that_were_reset_do_not_count_anything_twice(group: Group) -> None:

@@ -55,7 +55,7 @@ def test_only_what_is_missing_is_made(configure: Configure) -> None:
     with closing(configured.connection.admin()) as admin:
         admin.delete_topics([configured.names.panes])
     created = configured.run("topics", "create")
-    assert created.exit_code == 0
+    assert created.exit_code == 0, created.output
     assert created.stderr.splitlines()[0] == f"{configured.names.panes}: created with 2 partitions"
 
 

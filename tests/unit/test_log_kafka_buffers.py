@@ -2,14 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.errors import LogError
+from monitor.errors import LogAway, LogError
 from monitor.log import Record
 from monitor.log.kafka.buffer import RECORD_BYTES, Buffer
 from monitor.log.kafka.shared import Shared
@@ -126,6 +126,14 @@ def test_a_making_that_fails_is_tried_again_by_the_next() -> None:
         pytest.fail("there was none")
     with clients.lent() as client:
         assert not client.is_closed
+
+
+def test_whoever_waited_for_a_making_that_failed_hears_the_same() -> None:
+    clients = shared(Client)
+    clients._current = Future()
+    clients._current.set_exception(LogAway("no broker"))
+    with pytest.raises(LogAway, match="no broker"), clients.lent():
+        pytest.fail("there was none")
 
 
 def test_a_client_that_was_given_up_is_closed_by_its_last_user() -> None:

@@ -1,15 +1,16 @@
 """The loop: where it reads on, what it commits when, and how it comes back. On a log in memory and a clock that stands still."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Event
 
 import pytest
 
 from monitor.errors import Fenced, LogDamaged, LogError, OwnedElsewhere
-from monitor.events import Outcome
+from monitor.events import Outcome, Stream
+from monitor.join import JoinTable
 from monitor.pace import LONGEST_TICK_MS
-from monitor.worker import Worker
+from monitor.worker import _LAST_SNAPSHOTS_MS, Worker
 from tests.unit.worker_worlds import LABELS, PACE, PREDICTIONS, TICK, World, counted, pending, some, stopping
 from tests.worlds import HOUR, START, label, prediction
 
@@ -324,6 +325,35 @@ def test_a_last_commit_that_is_refused_is_no_crash(world: World) -> None:
     worker = world.worker()
     worker.drain()
     assert counted(worker) == {Outcome.ACCEPTED: 5}
+
+
+def test_a_log_that_refuses_is_not_asked_for_a_last_commit(world: World) -> None:
+    world.append(PREDICTIONS, *some(5))
+    worker, member = world.only_member()
+    worker.take_on()
+    worker.poll()
+    member.refusals = 1
+    worker.run(*rounds(world, 0, TICK))
+    worker.close()
+    assert (world.committed(), world.snapshots.kept) == (0, {})
+
+
+def test_stopping_begins_no_snapshot_that_a_slow_store_would_not_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(partitions=3)
+    for partition in range(3):
+        world.append(PREDICTIONS, *some(5), partition=partition)
+    worker = world.worker()
+    write = world.snapshots.write
+
+    def slowly(partition: int, offsets: Mapping[Stream, int], table: JoinTable) -> None:
+        world.clock.advance(_LAST_SNAPSHOTS_MS)
+        write(partition, offsets, table)
+
+    monkeypatch.setattr(world.snapshots, "write", slowly)
+    worker.poll()
+    worker.close()
+    assert [commit.partition for commit in world.commits] == [0, 1, 2]
+    assert sorted(world.snapshots.kept) == [0, 1]
 
 
 def test_the_stream_whose_watermark_is_lower_is_read_first() -> None:

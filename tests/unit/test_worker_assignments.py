@@ -7,7 +7,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from monitor.errors import LogError, Reassigned
-from monitor.events import Outcome
+from monitor.events import Outcome, Stream
 from monitor.worker import Worker
 from tests.unit.worker_worlds import LABELS, PACE, PREDICTIONS, TICK, World, counted, pending, some, stopping
 
@@ -167,6 +167,24 @@ def test_a_restore_that_the_log_refuses_is_tried_again(world: World, where: str)
     assert received(worker, 0) == received(worker, 1) == 5
     worker.close()
     assert [commit.partition for commit in world.commits] == [0, 1]  # those of the first worker: nothing was counted again
+
+
+def test_a_partition_that_could_not_be_placed_whole_is_not_followed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.worker().drain()
+    worker, _ = world.only_member()
+    follower = worker._follower
+    place = follower.place
+
+    def placed(stream: Stream, partition: int, offset: int) -> None:
+        if stream is LABELS:
+            raise LogError("no leader")
+        place(stream, partition, offset)
+
+    monkeypatch.setattr(follower, "place", placed)
+    with pytest.raises(LogError, match="no leader"):
+        worker.take_on()
+    with pytest.raises(KeyError):
+        follower.position(PREDICTIONS, 0)
 
 
 def test_what_was_restored_before_a_refusal_is_not_restored_again(world: World) -> None:

@@ -112,9 +112,16 @@ class Membership:
             assignment is not None
             and metadata.state == MemberState.STABLE
             and not self._coordinator.rejoin_needed
+            and not self.is_replaced
             and self.is_latest(assignment)
             and time.monotonic() - self._answered_at < self._session_seconds
         )
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another member has its instance id now: a heartbeat was told so, and all that the client does is send no more."""
+        coordinator = self._coordinator
+        return coordinator.stable() and not coordinator.rejoin_needed and not coordinator._heartbeat_enabled
 
     def is_latest(self, assignment: Assignment) -> bool:
         """Whether this member is still the one that got the assignment, for all it knows: it has not joined again since."""

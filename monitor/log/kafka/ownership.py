@@ -101,6 +101,8 @@ class KafkaOwnership:
 
     def _take_assignment(self) -> bool:
         self._membership.poll()
+        if self._membership.is_replaced:
+            raise self._displaced()
         if self._membership.assignment is self._assignment:
             return False
         # Whoever was shown for these partitions until now had read no further than this: no count goes backwards.
@@ -173,11 +175,14 @@ class KafkaOwnership:
         except Reassigned as error:
             self._refused = assignment
             if isinstance(error, Replaced) and self._membership.is_latest(assignment):
-                self._fenced = Fenced("another replica has taken the place of this one: give each a log.instance_id of its own")
-                raise self._fenced from error
+                raise self._displaced() from error
             raise
         for commit, mark in zip(commits, marks, strict=True):
             self._settle(commit, mark)
+
+    def _displaced(self) -> Fenced:
+        self._fenced = Fenced("another replica has taken the place of this one: give each a log.instance_id of its own")
+        return self._fenced
 
     def _settle(self, commit: Commit, mark: Mark) -> None:
         self._marks[commit.partition], self._made[commit.partition] = mark, commit

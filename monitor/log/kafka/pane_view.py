@@ -7,11 +7,13 @@ record is not shown before the next one is there. Readers see nothing of a trans
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
+from kafka.errors import LogTruncationError, OffsetOutOfRangeError
 
 from monitor.errors import LogAway, LogDamaged
 from monitor.events import Stream
@@ -25,6 +27,8 @@ STATE_KEY: Final = b"\x00state"
 FETCH_BYTES: Final = 16 * 2**20
 CATCH_UP_SECONDS: Final = 30.0
 """How long an unfinished transaction of a former owner may hold a partition up: longer than its own time limit."""
+POSITION_MS: Final = 5_000
+"""How long a place is waited for that the client has to look up: at first, and after a leader has changed."""
 _POLL_MS: Final = 50
 
 
@@ -62,7 +66,7 @@ class PaneView:
         self._partitions = [_Partition() for _ in range(partitions)]
         self._places = [names.panes_of(partition) for partition in range(partitions)]
         self._consumer: KafkaConsumer = connection.consumer(
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # what was read cannot be taken back: it would be gone from the topic, and stay here
             max_poll_records=10_000,
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=FETCH_BYTES,
@@ -81,19 +85,36 @@ class PaneView:
         asked = dict.fromkeys(places, OffsetSpec.LATEST)
         ends = self._asking.ask(f"looking where {self._names.panes} ends", lambda admin: admin.list_partition_offsets(asked))
         until = time.monotonic() + CATCH_UP_SECONDS
-        while behind := [place for place in places if self._consumer.position(place) < ends[place].offset]:
-            if time.monotonic() > until:
-                place = behind[0]
-                raise LogAway(
-                    f"{place.topic}-{place.partition} could not be read to its end ({ends[place].offset}) in {CATCH_UP_SECONDS:.0f} s: "
-                    "a transaction of a former owner is still open there, or the broker does not answer; it is tried again"
-                )
-            self.poll(_POLL_MS)
+        for place in places:
+            while not self._has_reached(place, ends[place].offset):
+                if time.monotonic() > until:
+                    raise LogAway(
+                        f"{place.topic}-{place.partition} could not be read to its end ({ends[place].offset}) in {CATCH_UP_SECONDS:.0f} s: "
+                        "a transaction of a former owner is still open there, or the broker does not answer; it is tried again"
+                    )
+                self.poll(_POLL_MS)
         self._is_live = True
+
+    def _has_reached(self, place: TopicPartition, end: int) -> bool:
+        with self._following():
+            position: int | None = self._consumer.position(place, timeout_ms=POSITION_MS)
+        return position is not None and position >= end
+
+    @contextmanager
+    def _following(self) -> Iterator[None]:
+        """Raises what the client says as `LogError`."""
+        with explained(f"following {self._names.panes}"):
+            try:
+                yield
+            except (OffsetOutOfRangeError, LogTruncationError) as error:
+                raise LogDamaged(
+                    f"{self._names.panes} ends before what was read of it: commits are gone, by an unclean leader election, or the topic "
+                    "was deleted and made anew. Start again, to go on from what is there"
+                ) from error
 
     def poll(self, wait_ms: int = 0) -> None:
         """Takes in what has come. Raises `LogError`."""
-        with explained(f"following {self._names.panes}"):
+        with self._following():
             found = self._consumer.poll(timeout_ms=wait_ms)
         for place, records in found.items():
             partition = self._partitions[place.partition]

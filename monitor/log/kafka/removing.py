@@ -7,10 +7,21 @@ from typing import Final
 from uuid import UUID
 
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.errors import GroupIdNotFoundError, NoError, NonEmptyGroupError, UnknownTopicIdError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
+    NoError,
+    NonEmptyGroupError,
+    NotCoordinatorError,
+    UnknownTopicIdError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from kafka.protocol.consumer import OffsetSpec
 
 from monitor.errors import LogError
+from monitor.log.kafka.asking import Asking
 from monitor.log.kafka.connection import Connection, explained
 from monitor.log.kafka.refusals import reason_and_remedy
 
@@ -19,6 +30,8 @@ LOOK_EVERY_S: Final = 0.1
 REMOVED: Final = "OK"
 """What the client says of a group, where it otherwise names the error."""
 REMEDY: Final = "Whoever removes topics and groups needs Delete on them"
+COORDINATOR_MOVES: Final = {error.__name__ for error in (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)}
+"""As it does in a cluster that has just started, or lost a broker."""
 
 
 def topic_ids(connection: Connection, names: Iterable[str]) -> Mapping[str, str]:
@@ -41,8 +54,9 @@ def remove(connection: Connection, topics: Mapping[str, str], group_id: str, wai
 
     Members of the group that were killed are waited for. Raises `LogError`; a group that has members keeps its topics.
     """
+    with closing(Asking(connection)) as asking:
+        _remove_group(asking, group_id, wait_seconds)
     with closing(connection.admin()) as admin:
-        _remove_group(admin, group_id, wait_seconds)
         with explained(f"removing the topics {', '.join(topics)}"):
             removed = admin.delete_topics([UUID(topic_id) for topic_id in topics.values()], raise_errors=False)["topics"]
         names = {topic_id: name for name, topic_id in topics.items()}
@@ -66,13 +80,15 @@ def _ids(admin: KafkaAdminClient, names: Iterable[str]) -> Mapping[str, str]:
     return ids
 
 
-def _remove_group(admin: KafkaAdminClient, group_id: str, wait_seconds: float) -> None:
-    until = time.monotonic() + wait_seconds
+def _remove_group(asking: Asking, group_id: str, wait_seconds: float) -> None:
+    until, moved_until = time.monotonic() + wait_seconds, time.monotonic() + GONE_WITHIN_S
     while True:
-        with explained(f"removing the group {group_id}"):
-            error = admin.delete_groups([group_id])[group_id]
+        error = asking.ask(f"removing the group {group_id}", lambda admin: admin.delete_groups([group_id])[group_id])
         if error in {REMOVED, GroupIdNotFoundError.__name__}:
             return
+        if error in COORDINATOR_MOVES and time.monotonic() < moved_until:
+            time.sleep(LOOK_EVERY_S)
+            continue
         if error != NonEmptyGroupError.__name__:
             raise LogError(f"the group {group_id} cannot be removed: {error}. {REMEDY}")
         if time.monotonic() > until:

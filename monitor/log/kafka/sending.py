@@ -4,7 +4,6 @@ The client groups what callers send while a request is under way, but bounds nei
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Final, Protocol
 
 from kafka import KafkaProducer
@@ -19,7 +18,7 @@ from kafka.errors import (
 
 from monitor.errors import FutureTimestamp, LogError
 from monitor.log import Message
-from monitor.log.kafka.connection import REQUEST_TIMEOUT_MS, Connection, explained
+from monitor.log.kafka.connection import REQUEST_TIMEOUT_MS, Connection, close_at_once, explained
 from monitor.log.kafka.records import headers_of, timestamp_of
 from monitor.log.kafka.shared import Shared
 from monitor.log.kafka.turns import Turns
@@ -114,8 +113,7 @@ class Sender:
 
 
 def _close(producer: KafkaProducer) -> None:
-    with suppress(KafkaError):  # raised where something is under way still: a sender that waits for it is told, one that does not is gone
-        producer.close(timeout=CLOSE_S)
+    close_at_once(producer, CLOSE_S)
 
 
 def _size(message: Message) -> int:

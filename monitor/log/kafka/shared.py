@@ -80,7 +80,7 @@ class Shared(Generic[Client]):
             try:
                 lent = making.result()
             except LogError as error:
-                raise LogError(str(error)) from error  # each of those that waited has its own
+                raise type(error)(str(error)) from error  # each of those that waited has its own
             with self._lock:
                 if not lent.is_given_up:
                     lent.users += 1

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
-from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final
@@ -26,11 +25,11 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata
 
 from monitor.clock import Milliseconds
-from monitor.errors import LogError, Reassigned
+from monitor.errors import LogAway, LogError, Reassigned
 from monitor.events import Stream
 from monitor.log import Commit
 from monitor.log.dead_letters import to_message
-from monitor.log.kafka.connection import Connection, explained
+from monitor.log.kafka.connection import Connection, close_at_once, explained
 from monitor.log.kafka.names import Names
 from monitor.log.kafka.pane_view import STATE_KEY, Mark, commit_header
 from monitor.log.kafka.records import headers_of, timestamp_of
@@ -79,11 +78,15 @@ class Transactions:
         if self._producer is not None:
             return
         thread = self._thread = _ProducerThread()
+        doing = f"starting transactions of {self._transactional_id}"
         try:
-            self._producer = self._call("starting transactions", lambda: self._started(thread), START_SECONDS)
-        except LogError:
-            self._give_up()
-            raise
+            with explained(doing):
+                self._producer = thread.run(lambda: self._started(thread)).result(START_SECONDS)
+        except NotInTime as error:
+            raise LogAway(f"{doing} did not end within {START_SECONDS:.0f} s: see whether the brokers are up; it is tried again") from error
+        finally:
+            if self._producer is None:
+                self._give_up()
 
     def _started(self, thread: "_ProducerThread") -> KafkaProducer:
         producer = self._connection.producer(
@@ -101,7 +104,7 @@ class Transactions:
             is_wanted = not thread.is_ended
         finally:
             if not is_wanted:  # it failed, or nobody waits for it any more
-                producer.close(timeout=0)
+                close_at_once(producer)
         return producer
 
     def groups(self, commits: Sequence[Commit]) -> Iterator[list[Commit]]:
@@ -122,8 +125,21 @@ class Transactions:
         """One transaction over all of them. Raises `Reassigned`, where it was refused, or `InDoubt`."""
         self.open()
         began = time.monotonic()
-        producer = self._producer
-        self._call("the commit", lambda: self._transact(producer, commits, marks, metadata), self._timeout_seconds)
+        producer, thread = self._producer, self._thread
+        assert producer is not None
+        assert thread is not None
+        doing = f"the commit of {self._transactional_id}"
+        try:
+            with explained(doing):
+                thread.run(lambda: self._transact(producer, commits, marks, metadata)).result(self._timeout_seconds)
+        except NotInTime as error:
+            self._give_up()
+            raise InDoubt(f"{doing} did not end within {self._timeout_seconds:.0f} s; it is looked into") from error
+        except LogError as error:
+            raise self._judged(error, producer) from error.__cause__
+        except Exception:
+            self._abort()  # not the broker: what was to be sent could not be told
+            raise
         elapsed = time.monotonic() - began
         # As much as took a quarter of the time limit by this rate: half is what it may take, and the next may be slower.
         rate = sum(map(_size, commits)) / max(elapsed, 0.001)
@@ -149,26 +165,11 @@ class Transactions:
         producer.send_offsets_to_transaction(offsets, metadata)
         producer.commit_transaction()
 
-    def _call(self, doing: str, step: Callable[[], Any], seconds: float) -> Any:  # noqa: ANN401  # what the untyped client returns
-        """Runs a step in the producer's thread, for no longer than that."""
-        assert self._thread is not None
-        try:
-            with explained(f"{doing} of {self._transactional_id}"):
-                return self._thread.run(step).result(seconds)
-        except NotInTime as error:
-            self._give_up()
-            raise InDoubt(f"{doing} of {self._transactional_id} did not end within {seconds:.0f} s; it is looked into") from error
-        except LogError as error:
-            raise self._judged(error) from error.__cause__
-        except Exception:
-            self._abort()  # not the broker: what was to be sent could not be told
-            raise
-
-    def _judged(self, error: LogError) -> LogError:
-        """What a failed step means for its transaction, which is aborted, or left for the next producer to end."""
+    def _judged(self, error: LogError, producer: KafkaProducer) -> LogError:
+        """What a failure means for the transaction, which is aborted, or left for the next producer to end."""
         cause = error.__cause__
-        if type(cause) is KafkaError and self._producer is not None:  # it only says that something failed before
-            cause = self._producer._transaction_manager.last_error or cause
+        if type(cause) is KafkaError:  # it only says that something failed before
+            cause = producer._transaction_manager.last_error or cause
         if isinstance(cause, _STALE):
             self._abort()
             found = Replaced if isinstance(cause, FencedInstanceIdError) else Reassigned
@@ -192,8 +193,7 @@ class Transactions:
         if thread is not None:
             thread.end()
         if producer is not None:
-            with suppress(KafkaError):
-                producer.close(timeout=0)
+            close_at_once(producer)
 
     def close(self) -> None:
         self._give_up()
