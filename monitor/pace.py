@@ -52,3 +52,5 @@ class Progress:
     """The latest commit that held anything."""
     snapshots_at: Milliseconds | None = None
     """When the snapshots held all that was committed."""
+    unsaved_partitions: int = 0
+    """Those whose last snapshot could not be written."""

@@ -4,7 +4,6 @@ It knows the log by its protocol and the pipeline by its state, nothing of HTTP 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
@@ -14,16 +13,19 @@ from monitor.clock import Clock, Milliseconds
 from monitor.errors import Fenced, LogDamaged, LogError, OwnedElsewhere, Reassigned, SnapshotError
 from monitor.events import Stream
 from monitor.join import JoinTable
-from monitor.log import TIME_MARK, Commit, Follower, Log, Message, Ownership
+from monitor.log import TIME_MARK, Follower, Log, Message, Ownership
 from monitor.pace import Pace, Progress
 from monitor.pipeline import Pipeline
 from monitor.refused import RefusedEvents
+from monitor.share import Share, written_size
 
 SOURCES = (Stream.PREDICTIONS, Stream.LABELS)
 _IDLE_WAIT_S = 0.1
 """The longest wait for new records: so often an idle loop goes round."""
 _RETRY_WAIT_S = 1.0
 """Between two tries of what the log refused (disk full, file busy, broker away)."""
+_SNAPSHOTS_A_TURN_MS = 2_000
+"""None is begun later in a turn of the loop: the others wait for the next, so that a slow store holds up neither commits nor membership."""
 _LAST_SNAPSHOTS_MS = 5_000
 """A daemon that is stopped begins no snapshot after so long: it has 30 s, and a store that is slow takes half of them for one."""
 
@@ -42,23 +44,6 @@ class Snapshots(Protocol):
     ) -> tuple[Mapping[Stream, int], JoinTable] | None:
         """The newest good one whose offsets are at or below these; `empty` makes the table to fill."""
         ...
-
-
-@dataclass(slots=True)
-class _Share:
-    """One partition that this replica works on."""
-
-    pipeline: Pipeline
-    committed: dict[Stream, int]
-    """The offsets of the last commit that is durable."""
-    grew_at: dict[Stream, Milliseconds]
-    committed_at: Milliseconds
-    snapshot_offsets: Mapping[Stream, int]
-    has_changed: bool = False
-    unsent: Commit | None = None
-    """A commit that was handed over by the pipeline and is not known to be durable."""
-    is_sound: bool = False
-    """Whether the pipeline stands exactly at the follower's positions: not before it is restored, nor once a step failed half-way."""
 
 
 class Worker:
@@ -88,8 +73,8 @@ class Worker:
         """The number of the present assignment, as of the last look at it."""
         self._taken_on = 0
         """The number of the assignment that was taken on last."""
-        self._shares: dict[int, _Share] = {}
-        self._last_commit = self._last_snapshot = clock.now()
+        self._shares: dict[int, Share] = {}
+        self._last_commit = clock.now()
         self._tick = pace.tick
         self._refused = RefusedEvents(clock)
         self.progress = Progress()
@@ -177,7 +162,7 @@ class Worker:
         except LogError:
             self._follower.leave(partition)  # else it would be read, by nobody, once another owns it
             raise
-        share = self._shares[partition] = _Share(pipeline, until, dict.fromkeys(SOURCES, now), now, offsets)
+        share = self._shares[partition] = Share(pipeline, until, dict.fromkeys(SOURCES, now), now, offsets, now)
         replayed = 0
         while (behind := self._behind(partition, until)) is not None:
             if not self._may_go_on(number, on_turn, stop):
@@ -189,7 +174,7 @@ class Worker:
                 pipeline.replay(behind, records)
                 replayed += len(records)
             elif not read:  # there are some, on their way
-                self._follower.wait(_IDLE_WAIT_S)
+                self._follower.wait(_IDLE_WAIT_S, [(behind, partition)])
         for stream in SOURCES:
             self._follower.place(stream, partition, until[stream])
         pipeline.restored()
@@ -208,11 +193,22 @@ class Worker:
         unread = [stream for stream in SOURCES if self._follower.position(stream, partition) < until[stream]]
         return min(unread, key=lambda stream: join.watermark(stream) or 0, default=None)
 
+    def _wait(self) -> None:
+        """Until there may be something that the next `poll` would read."""
+        wanted: list[tuple[Stream, int]] = []
+        for partition in self._shares:
+            behind = self._behind(partition, self._readable(partition))
+            wanted += [(stream, partition) for stream in SOURCES if behind in {None, stream}]
+        self._follower.wait(_IDLE_WAIT_S, wanted)
+
+    def _readable(self, partition: int) -> dict[Stream, int]:
+        return {stream: self._follower.ends(stream, partition).readable for stream in SOURCES}
+
     def poll(self) -> int:
         """Takes in one read of each partition, of one stream; how many records that was."""
         taken = 0
         for partition, share in self._shares.items():
-            stream = self._behind(partition, {stream: self._follower.ends(stream, partition).readable for stream in SOURCES})
+            stream = self._behind(partition, self._readable(partition))
             if stream is None:
                 continue
             records = self._follower.read(stream, partition, self._pace.poll_bytes)
@@ -245,31 +241,39 @@ class Worker:
         self._last_commit = self.progress.committed_at = self._clock.now()
         if unsent:
             took = self.progress.commit_took = self._last_commit - began
-            size = sum(map(_size, unsent))
+            size = sum(map(written_size, unsent))
             self._tick = self._pace.tick_after(self._tick, took=took, size=size, partitions=len(self._shares))
         for commit in unsent:
             share = self._shares[commit.partition]
             share.committed, share.committed_at, share.unsent = dict(commit.offsets), self._last_commit, None
         self._refused.committed(unsent)
 
-    def _is_silent(self, share: _Share) -> bool:
+    def _is_silent(self, share: Share) -> bool:
         limit = self._pace.sign_of_life
         return limit is not None and self._clock.now() - share.committed_at >= limit
 
-    def snapshot(self, begin_within: Milliseconds | None = None) -> None:
-        """Writes the join tables as of the last commit. One that cannot be written is logged: the log can be replayed without it."""
-        began = self._last_snapshot = self._clock.now()
-        for partition, share in self._shares.items():
-            if begin_within is not None and self._clock.now() - began > begin_within:
-                return
-            if share.unsent or share.has_changed or not share.is_sound or share.committed == share.snapshot_offsets:
+    def snapshot(self, *, begin_within: Milliseconds | None = None, older_than: Milliseconds = 0) -> None:
+        """Writes join tables as of the last commit: those whose last snapshot is that old, the oldest first, none begun after that time.
+
+        One that cannot be written is logged: the log can be replayed without it.
+        """
+        began = self._clock.now()
+        for partition, share in sorted(self._shares.items(), key=lambda item: item[1].snapshot_at):
+            if began - share.snapshot_at < older_than or (begin_within is not None and self._clock.now() - began > begin_within):
+                break
+            if share.unsent or share.has_changed or not share.is_sound:
                 continue
-            self.turned_at = self._clock.now()  # each may take as long as a store that is slow is waited for
+            self.turned_at = share.snapshot_at = self._clock.now()  # each may take as long as a store that is slow is waited for
+            if share.committed == share.snapshot_offsets:
+                continue
             try:
                 self._snapshots.write(partition, share.committed, share.pipeline.join)
                 share.snapshot_offsets = share.committed
+                share.is_saved = True
             except SnapshotError as error:
+                share.is_saved = False
                 _logger.warning("snapshot not written", partition=partition, reason=str(error))
+        self.progress.unsaved_partitions = sum(not share.is_saved for share in self._shares.values())
         if all(share.committed == share.snapshot_offsets for share in self._shares.values()):
             self.progress.snapshots_at = self._clock.now()
 
@@ -304,7 +308,7 @@ class Worker:
             if self.partitions != drained:
                 raise OwnedElsewhere("another member took partitions of this log over while it was read to its end. Stop it, and try again")
             if not self.poll():
-                self._follower.wait(_IDLE_WAIT_S)
+                self._wait()
             if self._clock.now() - self._last_commit >= self._tick:
                 self.commit()
             on_progress()
@@ -322,7 +326,7 @@ class Worker:
                 on_turn()
                 self.take_on(on_turn, stop)
                 if not (self.is_restored and self._turn()):
-                    self._follower.wait(_IDLE_WAIT_S)
+                    self._wait()
                 self._is_refused = False
             except Reassigned as error:
                 if waits_since != self.assignment:
@@ -346,8 +350,7 @@ class Worker:
         taken = 0 if is_waiting else self.poll()
         if is_waiting or self._clock.now() - self._last_commit >= self._tick:
             self.commit()
-            if self._clock.now() - self._last_snapshot >= self._pace.snapshot_every:
-                self.snapshot()
+            self.snapshot(begin_within=_SNAPSHOTS_A_TURN_MS, older_than=self._pace.snapshot_every)
             self._mark_idle_logs()
         return taken
 
@@ -359,7 +362,7 @@ class Worker:
         try:
             if self.is_restored and not self._is_refused and not self._has_failed_half_way():
                 self.commit()
-                self.snapshot(_LAST_SNAPSHOTS_MS)
+                self.snapshot(begin_within=_LAST_SNAPSHOTS_MS)
         except LogError as error:
             _logger.warning("the last commit was refused; the next start makes it again from the log", reason=str(error))
         finally:
@@ -379,8 +382,3 @@ class Worker:
                 if self._log.newest_timestamp(stream, partition) is not None:  # else it never held an event
                     self._log.append(stream, [Message(partition, now, b"", TIME_MARK)])
                 share.grew_at[stream] = now
-
-
-def _size(commit: Commit) -> int:
-    """Bytes of panes and state, as they are written."""
-    return len(commit.state) + sum(len(key) + len(value) for key, value in commit.panes.items())

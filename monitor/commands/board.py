@@ -87,6 +87,7 @@ class Board:
                 done.committed_at,
                 done.commit_took,
                 done.snapshots_at,
+                done.unsaved_partitions,
             ),
         )
         return tick

@@ -154,6 +154,9 @@ COMMIT_DURATION = _of_replica("commit_duration_seconds", (), "Time the latest co
 LAST_SNAPSHOT = _of_replica(
     "last_snapshot_timestamp_seconds", (), "When this replica's snapshots held all that was committed, by the wall clock.", "seconds"
 )
+UNSAVED_PARTITIONS = _of_replica(
+    "unsaved_partitions", (), "Partitions whose last snapshot could not be written (disk full, store away); it is tried again by itself."
+)
 TICK_DURATION = _of_replica("tick_duration_seconds", (), "Time the latest tick took.", "seconds")
 BUILD_INFO = _of_replica("build_info", ("version",), "Always 1; the version of the daemon.")
 

@@ -58,12 +58,14 @@ class Replica:
     committed_at: Milliseconds | None = None
     commit_took: Milliseconds | None = None
     snapshots_at: Milliseconds | None = None
+    unsaved_partitions: int = 0
 
 
 def replica_samples(replica: Replica, version: str) -> Iterator[Sample]:
     """What is true of this replica alone; `version` is the program's."""
     yield Sample(catalogue.READY, (), int(replica.is_ready))
     yield Sample(catalogue.ASSIGNED_PARTITIONS, (), len(replica.partitions))
+    yield Sample(catalogue.UNSAVED_PARTITIONS, (), replica.unsaved_partitions)
     for metric, time in (
         (catalogue.LAST_COMMIT, replica.committed_at),
         (catalogue.COMMIT_DURATION, replica.commit_took),

@@ -32,7 +32,7 @@ tenth of the size limit at most; the newest one stays). It runs as commits and f
 Any number of threads may use a log at once. Every error is a `LogError` that names the place and the remedy.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
@@ -145,8 +145,8 @@ class Follower(Protocol):
         """Records from the position on, at least one if one is at hand, then as many as fit the limit. Raises `LogError`."""
         ...
 
-    def wait(self, seconds: float) -> None:
-        """Until there may be something to read, at most that long."""
+    def wait(self, seconds: float, places: Collection[tuple[Stream, int]] = ()) -> None:
+        """Until there may be something to read at one of the places, or anywhere if none are named; at most that long."""
         ...
 
     def close(self) -> None: ...

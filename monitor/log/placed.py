@@ -1,7 +1,7 @@
 """Following a log that can be read at any offset at once: the positions are all there is to keep."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from monitor.errors import LogDamaged
 from monitor.events import Stream
@@ -52,10 +52,10 @@ class PlacedReading:
         self._positions[stream, partition] = records[-1].offset + 1 if records else max(position, self._begin_offset(stream, partition))
         return records
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, places: Collection[tuple[Stream, int]] = ()) -> None:
         """Until one of the streams has grown, looking ten times a second."""
         until = time.monotonic() + seconds
-        while not any(self.ends(*key).readable > position for key, position in self._positions.items()):
+        while not any(self.ends(*place).readable > self._positions[place] for place in places or self._positions):
             left = until - time.monotonic()
             if left <= 0:
                 return

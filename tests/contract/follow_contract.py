@@ -145,6 +145,17 @@ class FollowContract:
         assert time.monotonic() - began < LONG_S
         assert len(follower.read(Stream.LABELS, 0, ALL)) == 1
 
+    def test_a_wait_for_one_place_does_not_end_for_another(self, log: Log, follower: Follower) -> None:
+        log.append(Stream.LABELS, [message()])
+        follower.place(Stream.LABELS, 0, 0)
+        follower.place(Stream.PREDICTIONS, 0, 0)
+        follower.wait(LONG_S)
+        began = time.monotonic()
+        follower.wait(0.3, [(Stream.PREDICTIONS, 0)])
+        assert time.monotonic() - began >= 0.29
+        follower.wait(LONG_S, [(Stream.PREDICTIONS, 0), (Stream.LABELS, 0)])
+        assert time.monotonic() - began < LONG_S
+
     def test_a_wait_ends_with_an_append_and_else_with_its_time(self, log: Log, follower: Follower) -> None:
         follower.place(Stream.LABELS, 0, 0)
         follower.wait(0.01)

@@ -328,6 +328,27 @@ def test_alone_is_refused_beside_a_member_that_is_named(group: Group) -> None:
         assert owner.partitions == tuple(range(PARTITIONS))
 
 
+def test_two_groups_on_the_same_topics_do_not_overwrite_each_other_for_long(group: Group) -> None:
+    other = Group(group.connection, Names(group.names.prefix, "another"))
+    with closing(group.owner()) as owner, closing(other.owner()) as stranger:
+        owner.committed(0)
+        owner.commit([commit(0)])
+        until(lambda: bool(owner.changes()), "it has seen its own")
+        stranger.committed(0)
+        stranger.commit([commit(0, 2)])
+
+        def hears_of_it() -> bool:
+            owner._view.poll(100)
+            return owner._view.group(0) == other.names.group_id
+
+        until(hears_of_it, "the stranger's commit is visible")
+        with pytest.raises(Fenced, match=r"another commits to .*panes-0 as well"):
+            owner.changes()
+        assert not is_current(owner)
+        with pytest.raises(Fenced):
+            owner.commit([commit(0, 3)])
+
+
 def test_a_closed_owner_speaks_for_nothing(group: Group) -> None:
     owner = group.owner()
     until(lambda: is_current(owner), "it may speak for its partitions")

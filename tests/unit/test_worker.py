@@ -83,8 +83,10 @@ def test_a_snapshot_that_cannot_be_written_is_done_without_and_shows(world: Worl
     world.snapshots.refusing = True
     worker.snapshot()
     assert worker.progress.snapshots_at is None
+    assert worker.progress.unsaved_partitions == 1
     world.snapshots.refusing = False
     worker.snapshot()
+    assert worker.progress.unsaved_partitions == 0
     assert worker.progress.snapshots_at == world.clock.now()
     world.snapshots.refusing = True
     worker.close()
@@ -102,6 +104,26 @@ def test_a_snapshot_is_written_only_of_what_is_committed_and_only_once(world: Wo
     assert world.snapshots.kept.pop(0)[0] == {PREDICTIONS: 5, LABELS: 0}
     worker.snapshot()
     assert not world.snapshots.kept
+
+
+def test_snapshots_of_a_slow_store_take_turns_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(partitions=3)
+    worker = world.worker()
+    for partition in range(3):
+        world.append(PREDICTIONS, *some(5), partition=partition)
+    worker.drain()
+    written: list[int] = []
+
+    def slowly(partition: int, *_: object) -> None:
+        written.append(partition)
+        world.clock.advance(5_000)
+
+    monkeypatch.setattr(world.snapshots, "write", slowly)
+    for _ in range(4):
+        world.clock.advance(1)
+        worker.snapshot(begin_within=2_000)
+    assert written == [0, 1, 2]
+    assert worker.progress.snapshots_at == world.clock.now()
 
 
 def test_no_snapshot_holds_more_than_the_offsets_it_names(world: World) -> None:

@@ -51,7 +51,7 @@ class ExistingTopics:
     def check_partitions(self, topic: str, found: int) -> None:
         """Partitions may be added at any time: for whoever sees how many there are."""
         if found != self._partitions:
-            raise LogError(
+            raise LogDamaged(
                 f"the topic {topic} has {found} partitions, but log.partitions is {self._partitions}. Events are kept and joined by their "
                 "partition, so the number is for good: set log.partitions back to what the topics have. Where it was changed in Kafka "
                 "after events were written, choose a new log.topic_prefix, run `model-monitor topics create`, and send the events there"

@@ -5,7 +5,7 @@ finds its brokers again by itself; whatever else befalls it, it is replaced by a
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -120,8 +120,9 @@ class KafkaFollower:
             self._consumer.resume(place)
         return records
 
-    def wait(self, seconds: float) -> None:
-        has_something = any(source.buffer for source in self._sources.values())
+    def wait(self, seconds: float, places: Collection[tuple[Stream, int]] = ()) -> None:
+        wanted = [self._names.of(*place) for place in places] or self._sources
+        has_something = any(self._sources[place].buffer for place in wanted)
         self._poll(self._connected(), 0 if has_something else seconds)
 
     def close(self) -> None:

@@ -23,6 +23,8 @@ from monitor.log.kafka.transactions import InDoubt, Overtaken, Replaced, Transac
 
 FIRST_ASSIGNMENT_SECONDS: Final = 5.0
 """How long `acquire` waits for the group. The assignment may come later too: a member that died holds it up for its session."""
+SHOWN_WITHIN_SECONDS: Final = 5.0
+SHOW_MS: Final = 20
 CHECK_SECONDS: Final = 30.0
 """Between two looks whether the topics are still the same."""
 SIGNS_OF_LIFE_MISSED: Final = 30.0
@@ -59,8 +61,12 @@ class KafkaOwnership:
         """Of the last commit known here, by partition: read, or made."""
         self._made: dict[int, Commit] = {}
         """The last commit made here that is durable, by partition."""
+        self._unseen: dict[int, Mark] = {}
+        """Of commits made here that have not come back from the view yet."""
         self._doubtful: list[tuple[Commit, Mark]] = []
         """What a transaction held that was not seen to end."""
+        self._ours: set[int] = set()
+        """Partitions of which a commit of this group was the last to be seen; before that, it may have had another name."""
         self._numbers = count(1)
         self._refused: Assignment | None = None
         """The assignment that the broker has said to be over, perhaps before the next one is here."""
@@ -185,7 +191,8 @@ class KafkaOwnership:
         return self._fenced
 
     def _settle(self, commit: Commit, mark: Mark) -> None:
-        self._marks[commit.partition], self._made[commit.partition] = mark, commit
+        self._marks[commit.partition] = self._unseen[commit.partition] = mark
+        self._made[commit.partition] = commit
 
     def _resolve_doubts(self) -> None:
         """Finds out which commits of a transaction that was not seen to end are durable. Raises `LogError` while that cannot be told."""
@@ -199,8 +206,33 @@ class KafkaOwnership:
         self._doubtful = []
 
     def changes(self) -> Sequence[Commit]:
+        """A commit of one's own is there too, unless the broker takes long to show it: then with a later call."""
         self._view.poll()
+        until = time.monotonic() + SHOWN_WITHIN_SECONDS
+        while self._has_unseen() and time.monotonic() < until:
+            self._view.poll(SHOW_MS)
+        self._unseen.clear()
+        self._see_that_no_other_group_commits()
         return self._view.take()
+
+    def _has_unseen(self) -> bool:
+        """Whether the view lacks a commit that was made here since the last look."""
+        self._unseen = {partition: mark for partition, mark in self._unseen.items() if self._view.mark(partition) != mark}
+        return bool(self._unseen)
+
+    def _see_that_no_other_group_commits(self) -> None:
+        """Members of one group cannot own a partition at the same time; two groups over the same topics can, and overwrite each other."""
+        self._ours &= set(self.partitions)
+        for partition in self.partitions:
+            group = self._view.group(partition)
+            if group == self._names.group_id:
+                self._ours.add(partition)
+            elif partition in self._ours:
+                self._fenced = Fenced(
+                    f"the group {group} commits to {self._names.panes}-{partition} as well as this one's, {self._names.group_id}: a group "
+                    "of its own needs topics of its own, so give one of them another log.topic_prefix"
+                )
+                raise self._fenced
 
     def close(self) -> None:
         """From here on `is_current` says no and commits raise `Fenced`; then the group is left."""

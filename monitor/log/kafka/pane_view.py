@@ -50,6 +50,7 @@ class _Partition:
     offsets: Mapping[Stream, int] = field(default_factory=dict)
     mark: Mark = NEVER
     log_identity: str = ""
+    group: str = ""
     arriving: dict[PaneKey, bytes] = field(default_factory=dict)
     """Panes whose state record has not come yet."""
     untold: dict[PaneKey, bytes] = field(default_factory=dict)
@@ -130,7 +131,7 @@ class PaneView:
             about = json.loads(dict(record.headers)["commit"])
             partition.offsets = {Stream(stream): int(offset) for stream, offset in about["offsets"].items()}
             partition.mark = Mark(about["owner"], int(about["number"]))
-            partition.log_identity = about["log"]
+            partition.log_identity, partition.group = about["log"], about["group"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LogDamaged(
                 f"{place.topic}-{place.partition}, offset {record.offset}: a state record that cannot be read ({error}); nothing but "
@@ -166,6 +167,10 @@ class PaneView:
         """Of the last commit that is here."""
         return self._partitions[partition].mark
 
+    def group(self, partition: int) -> str:
+        """The group whose member made it."""
+        return self._partitions[partition].group
+
     def committed(self, partition: int, log_identity: str) -> Committed:
         """Raises `LogDamaged` where what was committed counts the events of a log that is no more."""
         found = self._partitions[partition]
@@ -185,7 +190,7 @@ class PaneView:
         self._asking.close()
 
 
-def commit_header(commit: Commit, mark: Mark, log_identity: str) -> tuple[str, bytes]:
+def commit_header(commit: Commit, mark: Mark, log_identity: str, group: str) -> tuple[str, bytes]:
     """What a state record says of its commit: for whoever takes the partition over, and for people who look into the topic."""
-    about = {"offsets": commit.offsets, "owner": mark.owner, "number": mark.number, "log": log_identity}
+    about = {"offsets": commit.offsets, "owner": mark.owner, "number": mark.number, "log": log_identity, "group": group}
     return "commit", json.dumps(about).encode()

@@ -10,6 +10,7 @@ from kafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    MessageSizeTooLargeError,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
@@ -32,6 +33,7 @@ REMEDIES: Final[dict[type[KafkaError], str]] = {
     UnsupportedSaslMechanismError: "set log.security.sasl.mechanism to one that this listener of the brokers offers",
     UnknownTopicOrPartitionError: "`model-monitor topics check` says what is missing, and `model-monitor topics create` makes it",
     InvalidReceiveError: "what answers there speaks TLS (then write `security: {tls: {}}` under log), or is no Kafka",
+    MessageSizeTooLargeError: "raise max.message.bytes of the topic: `model-monitor topics check` says to what",
     KafkaTimeoutError: "see whether the brokers are up and reachable from here",
 }
 """For everybody who reads the message."""

@@ -157,7 +157,7 @@ class Transactions:
                 message = to_message(partition, letter)
                 topic, when = self._names.topic(Stream.DEAD_LETTERS), timestamp_of(message)
                 in_flight.add(producer.send(topic, message.value, None, headers_of(message), partition, when), len(message.value))
-            headers = [commit_header(commit, mark, self._log_identity)]
+            headers = [commit_header(commit, mark, self._log_identity, self._names.group_id)]
             sent = producer.send(self._names.panes, commit.state, STATE_KEY, headers, partition)
             in_flight.add(sent, len(commit.state))
             offsets |= {self._names.of(stream, partition): OffsetAndMetadata(offset, "", -1) for stream, offset in commit.offsets.items()}
