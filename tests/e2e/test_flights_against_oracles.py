@@ -110,7 +110,7 @@ def test_watch_once_shows_the_same_as_the_daemon_did(played: Played, wanted_in_t
 
 def lasting(series: list[Series]) -> set[tuple[str, frozenset[tuple[str, str]], float]]:
     """What does not differ from tick to tick, nor from process to process."""
-    passing = ("tick_duration_seconds", "process_", "python_")
+    passing = ("tick_duration_seconds", "commit_duration_seconds", "last_commit_", "last_snapshot_", "process_", "python_")
     return {(name, frozenset(labels.items()), value) for name, labels, value in series if not name.startswith(passing)}
 
 

@@ -23,7 +23,10 @@ from monitor.log.kafka.transactions import InDoubt, Overtaken, Replaced, Transac
 
 FIRST_ASSIGNMENT_SECONDS: Final = 5.0
 """How long `acquire` waits for the group. The assignment may come later too: a member that died holds it up for its session."""
+ALONE_WITHIN_SECONDS: Final = 30.0
+"""How long it waits to be the only member: who asks for that has nothing to do without the partitions."""
 SHOWN_WITHIN_SECONDS: Final = 5.0
+"""A transaction's records become visible some milliseconds after it was committed."""
 SHOW_MS: Final = 20
 CHECK_SECONDS: Final = 30.0
 """Between two looks whether the topics are still the same."""
@@ -85,8 +88,8 @@ class KafkaOwnership:
             self._view.catch_up(range(partitions))
             self._membership = Membership(connection, names, instance_id, session_timeout_ms)
             opened.callback(self._membership.close)
-            until = time.monotonic() + FIRST_ASSIGNMENT_SECONDS
-            while not self._take_assignment() and (alone or time.monotonic() < until):
+            until = time.monotonic() + (ALONE_WITHIN_SECONDS if alone else FIRST_ASSIGNMENT_SECONDS)
+            while not self._take_assignment() and time.monotonic() < until:
                 pass
             if alone and len(self.partitions) != partitions:
                 raise OwnedElsewhere(f"another member of the group {names.group_id} came at the same time. Stop it, or wait for it to end")
