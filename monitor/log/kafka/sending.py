@@ -91,12 +91,16 @@ class Sender:
         )
 
     def _sent(self, producer: KafkaProducer, topic: str, messages: Sequence[Message]) -> list[int]:
-        with explained(f"sending to {topic}"):
-            self._check_partitions(topic, len(producer.partitions_for(topic)))
-            sent: list[_Sent] = [
-                producer.send(topic, message.value, None, headers_of(message), message.partition, timestamp_of(message))
-                for message in messages
-            ]
+        try:
+            with explained(f"sending to {topic}"):
+                self._check_partitions(topic, len(producer.partitions_for(topic)))
+                sent: list[_Sent] = [
+                    producer.send(topic, message.value, None, headers_of(message), message.partition, timestamp_of(message))
+                    for message in messages
+                ]
+        except LogError:
+            self._producers.give_up(producer)  # it may have failed for good by what another caller sent
+            raise
         offsets: list[int] = []
         failures: list[tuple[Message, KafkaError]] = []
         for message, one in zip(messages, sent, strict=True):
