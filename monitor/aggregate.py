@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from monitor.clock import Milliseconds
 from monitor.codec.identity import partition_of
 from monitor.counters import Counters
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.log import Commit
 from monitor.model_readings import ModelReadings, Span, Watched
 from monitor.pane_store import PaneStore
@@ -125,7 +125,7 @@ class Aggregate:
         """Of every partition that has committed, or has a lag."""
         for partition in sorted(self._counters.keys() | {partition for _, partition in lag}):
             watermarks = self._counters[partition].watermarks if partition in self._counters else {}
-            for stream in (Stream.PREDICTIONS, Stream.LABELS):
+            for stream in SOURCES:
                 yield PartitionState(stream, partition, lag.get((stream, partition)), watermarks.get(stream))
 
     def _events(self) -> Iterator[EventCount]:

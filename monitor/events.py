@@ -7,6 +7,7 @@ watermarks move event by event. Nothing in this module knows bytes, logs or file
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,10 @@ class Stream(StrEnum):
     PREDICTIONS = "predictions"
     LABELS = "labels"
     DEAD_LETTERS = "dead-letters"
+
+
+SOURCES: Final = (Stream.PREDICTIONS, Stream.LABELS)
+"""The streams that events come from."""
 
 
 class Outcome(StrEnum):

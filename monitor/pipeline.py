@@ -14,18 +14,7 @@ from monitor.beginnings import Beginnings
 from monitor.clock import Milliseconds
 from monitor.codec import decode_labels, decode_predictions
 from monitor.counters import Counters
-from monitor.events import (
-    ANY_MODEL,
-    Bools,
-    Int32s,
-    Int64s,
-    LabelValues,
-    ModelRows,
-    Predictions,
-    Schema,
-    Stream,
-    Task,
-)
+from monitor.events import ANY_MODEL, SOURCES, Bools, Int32s, Int64s, LabelValues, ModelRows, Predictions, Schema, Stream, Task
 from monitor.join import ACCEPTED, OVER_LIMIT, UNSAMPLED, JoinRules, JoinTable, LabelRows, PairChanges, PredictionRows
 from monitor.ledger import MISROUTED, Ledger, pairs_by_model, pairs_from_models
 from monitor.log import TIME_MARK, Commit, Committed, Record
@@ -288,9 +277,7 @@ class Pipeline:
     def _state(self) -> bytes:
         """The counters as bytes, once they have what the join and the dictionaries know."""
         counters = self.counters
-        counters.watermarks = {
-            stream: mark for stream in (Stream.PREDICTIONS, Stream.LABELS) if (mark := self.join.watermark(stream)) is not None
-        }
+        counters.watermarks = {stream: mark for stream in SOURCES if (mark := self.join.watermark(stream)) is not None}
         counters.versions = self._versions.entries
         counters.segments |= {schema.name: dictionary.values for schema, dictionary in zip(self._schemas, self._segments, strict=True)}
         counters.outcomes = {schema.name: dict(began.since) for schema, began in zip(self._schemas, self._beginnings, strict=True)}

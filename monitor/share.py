@@ -28,8 +28,3 @@ class Share:
     """A commit that was handed over by the pipeline and is not known to be durable."""
     is_sound: bool = False
     """Whether the pipeline stands exactly at the follower's positions: not before it is restored, nor once a step failed half-way."""
-
-
-def written_size(commit: Commit) -> int:
-    """Bytes of its panes and state."""
-    return len(commit.state) + sum(len(key) + len(value) for key, value in commit.panes.items())

@@ -11,15 +11,14 @@ import structlog
 
 from monitor.clock import Clock, Milliseconds
 from monitor.errors import Fenced, LogDamaged, LogError, OwnedElsewhere, Reassigned, SnapshotError
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.join import JoinTable
 from monitor.log import TIME_MARK, Follower, Log, Message, Ownership
 from monitor.pace import Pace, Progress
 from monitor.pipeline import Pipeline
 from monitor.refused import RefusedEvents
-from monitor.share import Share, written_size
+from monitor.share import Share
 
-SOURCES = (Stream.PREDICTIONS, Stream.LABELS)
 _IDLE_WAIT_S = 0.1
 """The longest wait for new records: so often an idle loop goes round."""
 _RETRY_WAIT_S = 1.0
@@ -241,7 +240,7 @@ class Worker:
         self._last_commit = self.progress.committed_at = self._clock.now()
         if unsent:
             took = self.progress.commit_took = self._last_commit - began
-            size = sum(map(written_size, unsent))
+            size = sum(commit.panes_bytes for commit in unsent)
             self._tick = self._pace.tick_after(self._tick, took=took, size=size, partitions=len(self._shares))
         for commit in unsent:
             share = self._shares[commit.partition]

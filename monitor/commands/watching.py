@@ -29,7 +29,7 @@ from monitor.config import ClockKind, Settings
 from monitor.config.log import KafkaLogSettings
 from monitor.config.quantities import duration_text
 from monitor.errors import LogAway
-from monitor.events import Stream
+from monitor.events import SOURCES
 from monitor.export.api import readings_json
 from monitor.export.exposition import Exposition
 from monitor.export.families import Shown
@@ -76,7 +76,7 @@ def board_of(settings: Settings, known: Sequence[KnownModel], clock: Clock, *, o
     return Board(
         Aggregate(
             [model.for_aggregate(settings.join.sample) for model in known],
-            dict.fromkeys((Stream.PREDICTIONS, Stream.LABELS), settings.log.partitions),
+            dict.fromkeys(SOURCES, settings.log.partitions),
         ),
         Exposition(),
         StatusPage(__version__, max(SHORTEST_REFRESH_S, settings.exporter.tick // 1_000)),

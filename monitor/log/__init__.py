@@ -101,6 +101,11 @@ class Commit:
     state: bytes
     dead_letters: Sequence[DeadLetter] = ()
 
+    @property
+    def panes_bytes(self) -> int:
+        """What its panes and state take."""
+        return len(self.state) + sum(len(key) + len(value) for key, value in self.panes.items())
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from monitor.errors import Fenced, LogError, OwnedElsewhere
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.log import Commit, Committed, PaneKey
 from monitor.log.dead_letters import to_message
 from monitor.log.embedded_file import LogFile
@@ -105,9 +105,7 @@ class EmbeddedOwnership:
 
     def committed(self, partition: int) -> Committed:
         with self._file.snapshot("reading what was committed") as sql:
-            offsets = {
-                stream: Slot.load(sql, self._layout.slot(stream, partition)).committed for stream in (Stream.PREDICTIONS, Stream.LABELS)
-            }
+            offsets = {stream: Slot.load(sql, self._layout.slot(stream, partition)).committed for stream in SOURCES}
             row = sql.execute("SELECT state FROM states WHERE partition = ?", (partition,)).fetchone()
         return Committed(partition, offsets, row[0] if row else b"")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from monitor.clock import Clock, Milliseconds
 from monitor.errors import Fenced, LogFull
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.log import TIME_MARK, Commit, Committed, DeadLetter, Message, PaneKey, Record, dead_letters
 from monitor.log.admission import check_messages, check_partition
 from monitor.log.own_changes import OwnChanges
@@ -206,7 +206,7 @@ class MemoryOwnership:
 
     def committed(self, partition: int) -> Committed:
         with self._contents.lock:
-            offsets = {stream: self._contents.slot(stream, partition).committed for stream in (Stream.PREDICTIONS, Stream.LABELS)}
+            offsets = {stream: self._contents.slot(stream, partition).committed for stream in SOURCES}
             return Committed(partition, offsets, self._contents.states[partition])
 
     def panes(self, partition: int) -> Iterator[tuple[PaneKey, bytes]]:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Final, Self
 
 from monitor.errors import SnapshotError
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.join import JoinTable
 
 FORMAT: Final = "model-monitor join snapshot"
@@ -20,8 +20,6 @@ HEADER_LIMIT: Final = 1 << 16
 CHECKSUM_BYTES: Final = 4
 """CRC-32 runs at 3 GB/s here and BLAKE2b at 1.3; it has to find accidents, not forgery."""
 
-STREAMS: Final = (Stream.PREDICTIONS, Stream.LABELS)
-
 
 def file_of(partition: int, offsets: Mapping[Stream, int], rules: str, table: JoinTable) -> Iterator[bytes]:
     """The file in pieces of a few megabytes; nothing may be added to the table meanwhile."""
@@ -29,8 +27,8 @@ def file_of(partition: int, offsets: Mapping[Stream, int], rules: str, table: Jo
         "format": FORMAT,
         "version": VERSION,
         "partition": partition,
-        "offsets": {stream: offsets[stream] for stream in STREAMS},
-        "watermarks": {stream: table.watermark(stream) for stream in STREAMS},
+        "offsets": {stream: offsets[stream] for stream in SOURCES},
+        "watermarks": {stream: table.watermark(stream) for stream in SOURCES},
         "predictions": table.predictions_held,
         "labels": table.labels_held,
         "rules": rules,
@@ -60,7 +58,7 @@ class Header:
             said = json.loads(line)
             if said["format"] != FORMAT or said["version"] != VERSION:
                 raise SnapshotError(f"is a {said['format']} of version {said['version']}, this program reads version {VERSION}")
-            offsets = {stream: int(said["offsets"][stream]) for stream in STREAMS}
+            offsets = {stream: int(said["offsets"][stream]) for stream in SOURCES}
             return cls(int(said["partition"]), offsets, str(said["rules"]), len(line) + len(newline))
         except (ValueError, TypeError, KeyError) as error:
             raise SnapshotError(f"does not begin with the header of a join snapshot ({type(error).__name__}: {error})") from error
@@ -71,7 +69,7 @@ class Header:
             raise SnapshotError(f"holds partition {self.partition}, not {partition}: it was renamed or copied")
         if self.rules != rules:
             raise SnapshotError("was written under other models, classes or join rules, or of another log; the logs are read again instead")
-        ahead = [f"{stream} {self.offsets[stream]} > {at_most[stream]}" for stream in STREAMS if self.offsets[stream] > at_most[stream]]
+        ahead = [f"{stream} {self.offsets[stream]} > {at_most[stream]}" for stream in SOURCES if self.offsets[stream] > at_most[stream]]
         if ahead:
             raise SnapshotError(f"is ahead of what was committed ({', '.join(ahead)})")
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from monitor.errors import SnapshotError
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.join import JoinTable
-from monitor.snapshot.file import HEADER_LIMIT, STREAMS, Header, file_of
+from monitor.snapshot.file import HEADER_LIMIT, Header, file_of
 from monitor.snapshot.place import UNFINISHED, Place
 
 KEPT: Final = 2
@@ -34,7 +34,7 @@ class _File:
 
     sequence: int
     offsets: tuple[int, ...]
-    """By `STREAMS`. Of two commits of a log the later one is behind in neither."""
+    """By `SOURCES`. Of two commits of a log the later one is behind in neither."""
     name: str
     is_whole: bool = field(compare=False)
 
@@ -60,7 +60,7 @@ class SnapshotStore:
         try:
             files = self._files(partition)
             sequence = 1 + max((file.sequence for file in files if file.is_whole), default=0)
-            own = tuple(offsets[stream] for stream in STREAMS)
+            own = tuple(offsets[stream] for stream in SOURCES)
             name = f"partition-{partition}-{sequence:010}-{'-'.join(map(str, own))}-{secrets.token_hex(4)}.join"
             self._place.write(name, file_of(partition, offsets, _rules(rules_digest, table), table))
         except OSError as error:

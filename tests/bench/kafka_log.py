@@ -7,10 +7,8 @@ over as the worker reads them. Appends stand beside the library's bare producer,
 import os
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
@@ -26,6 +24,7 @@ from monitor.log.kafka.follower import FETCH_BYTES, FETCH_WAIT_MS, PARTITION_FET
 from monitor.log.kafka.log import KafkaLog
 from monitor.log.kafka.names import Names
 from monitor.log.kafka.sending import BATCH_BYTES, REQUEST_BYTES
+from tests.bench.log import appended_to_the_log
 from tests.kafka.topics import made_topics, remove_topics
 
 EVENTS_A_BATCH = 500
@@ -95,23 +94,6 @@ def followed(log: KafkaLog, stream: Stream, count: int) -> float:
     return elapsed
 
 
-def appended(log: KafkaLog, messages: list[Message], appends: int, threads: int) -> float:
-    together = threading.Barrier(threads + 1)
-
-    def append() -> None:
-        together.wait()
-        for _ in range(appends // threads):
-            log.append(Stream.LABELS, messages)
-
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(append) for _ in range(threads)]
-        together.wait()
-        began = time.perf_counter()
-        for one in waiting:
-            one.result()
-    return time.perf_counter() - began
-
-
 def sent(bootstrap: str, topic: str, messages: list[Message], appends: int) -> float:
     with closing(KafkaProducer(bootstrap_servers=bootstrap, batch_size=BATCH_BYTES, max_request_size=REQUEST_BYTES)) as producer:
         producer.partitions_for(topic)
@@ -160,7 +142,10 @@ def main(bootstrap: str, partitions: str = "4") -> None:
             )
             if events == 1:
                 one = [messages[0]]
-                by_threads = {f"{threads} thread(s)": partial(appended, log, one, SINGLE_APPENDS, threads) for threads in (1, 4, 16)}
+                by_threads = {
+                    f"{threads} thread(s)": partial(appended_to_the_log, log, one, SINGLE_APPENDS, threads, Stream.LABELS)
+                    for threads in (1, 4, 16)
+                }
                 compared("append, JSON, one event a call", SINGLE_APPENDS, by_threads)
         remove_topics(connection, names)
     Console(width=140).print(table)
@@ -175,8 +160,8 @@ def _reads(bootstrap: str, log: KafkaLog, names: Names, count: int) -> dict[str,
 def _appends(bootstrap: str, log: KafkaLog, names: Names, messages: list[Message], appends: int) -> dict[str, Callable[[], float]]:
     return {
         "bare producer, nothing awaited": lambda: sent(bootstrap, names.topic(Stream.LABELS), messages, appends),
-        "the log, 1 thread": lambda: appended(log, messages, appends, 1),
-        "the log, 4 threads": lambda: appended(log, messages, appends, 4),
+        "the log, 1 thread": lambda: appended_to_the_log(log, messages, appends, 1, Stream.LABELS),
+        "the log, 4 threads": lambda: appended_to_the_log(log, messages, appends, 4, Stream.LABELS),
     }
 
 

@@ -26,7 +26,7 @@ from monitor.clock import WallClock
 from monitor.codec.arrow import encode_labels, encode_predictions
 from monitor.codec.identity import partitions_of
 from monitor.commands.garbage import collect_seldom
-from monitor.events import Int64s, Stream
+from monitor.events import SOURCES, Int64s, Stream
 from monitor.join import Corrections, JoinRules
 from monitor.log import ARROW, Message, Ownership
 from monitor.log.kafka.connection import Connection
@@ -36,7 +36,7 @@ from monitor.log.kafka.names import Names
 from monitor.pace import Pace
 from monitor.panes import PanePlan
 from monitor.pipeline import Bounds, Model, Pipeline
-from monitor.worker import SOURCES, Snapshots, Worker
+from monitor.worker import Snapshots, Worker
 from tests.bench.pipeline import DAY, FEATURES, HOUR, SCHEMA, layout
 from tests.kafka.topics import made_topics, remove_topics
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from monitor.clock import WallClock
 from monitor.events import Stream
-from monitor.log import ARROW, Commit, Message
+from monitor.log import ARROW, Commit, Log, Message
 from monitor.log.embedded import EmbeddedLog
 
 EVENTS_A_BATCH = 500
@@ -59,13 +59,14 @@ def appended_to_sqlite(folder: Path, value: bytes, per_append: int, appends: int
     return elapsed
 
 
-def appended_to_the_log(log: EmbeddedLog, messages: list[Message], appends: int, threads: int) -> float:
+def appended_to_the_log(log: Log, messages: list[Message], appends: int, threads: int, stream: Stream = Stream.PREDICTIONS) -> float:
+    """Seconds for so many appends by so many threads that begin together."""
     together = threading.Barrier(threads + 1)
 
     def append() -> None:
         together.wait()
         for _ in range(appends // threads):
-            log.append(Stream.PREDICTIONS, messages)
+            log.append(stream, messages)
 
     with ThreadPoolExecutor(threads) as pool:
         waiting = [pool.submit(append) for _ in range(threads)]

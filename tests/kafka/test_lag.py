@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from monitor.clock import WallClock
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.join import Corrections, JoinRules
 from monitor.log import Message
 from monitor.log.kafka.connection import Connection
@@ -17,7 +17,7 @@ from monitor.log.kafka.names import Names
 from monitor.pace import Pace
 from monitor.panes import PanePlan
 from monitor.pipeline import Bounds, Model, Pipeline
-from monitor.worker import SOURCES, Worker
+from monitor.worker import Worker
 from tests.bench.pipeline import DAY, HOUR, SCHEMA, layout
 from tests.kafka.topics import made_topics, remove_topics
 

@@ -6,13 +6,13 @@ from threading import Event
 
 from monitor.clock import ManualClock
 from monitor.errors import LogError, SnapshotError
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.join import JoinTable
 from monitor.log import TIME_MARK, Commit, Message, Record
 from monitor.log.memory import MemoryLog
 from monitor.pace import Pace
 from monitor.pipeline import Pipeline
-from monitor.worker import SOURCES, Worker
+from monitor.worker import Worker
 from tests.fleet import Fleet, Member
 from tests.worlds import BINARY, DAY, HOUR, START, model_of, pipeline, prediction, record
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.log.kafka.names import Names
 
 
@@ -36,7 +36,7 @@ class Role:
 
 def roles(names: Names) -> tuple[Role, ...]:
     """All roles of one deployment. Creating topics is its operator's; nobody else needs that."""
-    predictions, labels = (names.topic(stream) for stream in (Stream.PREDICTIONS, Stream.LABELS))
+    predictions, labels = (names.topic(stream) for stream in SOURCES)
     dead_letters = names.topic(Stream.DEAD_LETTERS)
 
     def topic(name: str, *operations: str) -> Grant:

@@ -1,25 +1,21 @@
 """The members of the consumer group, as an operator sees them, and how one that is gone for good is removed before its session ends."""
 
-import time
 from contextlib import closing
-from typing import Any, Final
+from typing import Any
 
-from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
-from kafka.errors import GroupAuthorizationFailedError, GroupIdNotFoundError, NoError, RetriableError, UnknownMemberIdError
+from kafka.errors import GroupAuthorizationFailedError, GroupIdNotFoundError, NoError, UnknownMemberIdError
 
 from monitor.errors import LogError, OwnedElsewhere
-from monitor.log.kafka.connection import Connection, explained
+from monitor.log.kafka.asking import Asking
+from monitor.log.kafka.connection import Connection
 from monitor.log.kafka.refusals import ACLS, reason_and_remedy
-
-COORDINATOR_WITHIN_S: Final = 20.0
-PAUSE_S: Final = 0.2
 
 
 def remove_static_member(connection: Connection, group_id: str, instance_id: str) -> None:
     """Its partitions go to the others at once. Raises `LogError` where there is no such group or no such member, and says who there is."""
-    with closing(connection.admin()) as admin:
-        members = _members(admin, group_id)
+    with closing(Asking(connection)) as asking:
+        members = _members(asking, group_id)
         if members is None:
             raise LogError(
                 f"there is no group {group_id}: that is log.topic_prefix and log.group, nothing between. It comes into being when the "
@@ -32,18 +28,19 @@ def remove_static_member(connection: Connection, group_id: str, instance_id: str
                 f"the group {group_id} has no member with the instance id {instance_id}: {there}. It may have expired already; members "
                 "without an instance id leave by themselves"
             )
-        with explained(f"removing {instance_id} from the group {group_id}"):
-            (error,) = admin.remove_group_members(
-                group_id, [MemberToRemove(group_instance_id=instance_id, reason="removed with model-monitor group remove")]
-            ).values()
+        member = MemberToRemove(group_instance_id=instance_id, reason="removed with model-monitor group remove")
+        removed = asking.ask(
+            f"removing {instance_id} from the group {group_id}", lambda admin: admin.remove_group_members(group_id, [member])
+        )
+        (error,) = removed.values()
     if error not in {NoError, UnknownMemberIdError}:  # unknown: it went by itself meanwhile
         raise LogError(f"{instance_id} cannot be removed from the group {group_id}: {reason_and_remedy(error())}") from error()
 
 
 def refuse_company(connection: Connection, group_id: str) -> None:
     """Raises `OwnedElsewhere` where the group has a member."""
-    with closing(connection.admin()) as admin:
-        members = [f"{member['client_id']} on {member['client_host']}" for member in _members(admin, group_id) or ()]
+    with closing(Asking(connection)) as asking:
+        members = [f"{member['client_id']} on {member['client_host']}" for member in _members(asking, group_id) or ()]
     if members:
         raise OwnedElsewhere(
             f"the group {group_id} has members already: {', '.join(members)}. Stop them first; one that was killed is gone when its "
@@ -51,18 +48,9 @@ def refuse_company(connection: Connection, group_id: str) -> None:
         )
 
 
-def _members(admin: KafkaAdminClient, group_id: str) -> list[dict[str, Any]] | None:
+def _members(asking: Asking, group_id: str) -> list[dict[str, Any]] | None:
     """Those of the group; None where there is no such group. Raises `LogError`."""
-    deadline = time.monotonic() + COORDINATOR_WITHIN_S
-    while True:
-        try:
-            with explained(f"looking who is in the group {group_id}"):
-                group = admin.describe_groups([group_id])[group_id]
-            break
-        except LogError as failure:  # a cluster without any group yet, or one that moves this one, has no coordinator for a moment
-            if not isinstance(failure.__cause__, RetriableError) or time.monotonic() > deadline:
-                raise
-            time.sleep(PAUSE_S)
+    group = asking.ask(f"looking who is in the group {group_id}", lambda admin: admin.describe_groups([group_id]))[group_id]
     error: str | None = group["error"]
     if group["group_state"] == "Dead" and (error is None or GroupIdNotFoundError.__name__ in error):
         return None

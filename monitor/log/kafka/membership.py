@@ -13,11 +13,10 @@ from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from monitor.clock import Milliseconds
 from monitor.errors import LogError
-from monitor.events import Stream
+from monitor.events import SOURCES
 from monitor.log.kafka.connection import Connection, explained
 from monitor.log.kafka.names import Names
 
-SOURCES: Final = (Stream.PREDICTIONS, Stream.LABELS)
 HEARTBEATS_A_SESSION: Final = 4
 LONGEST_HEARTBEAT_MS: Final = 3_000
 HANGS_AFTER_MS: Final = 120_000
@@ -69,8 +68,8 @@ class Membership:
         """The latest one; None before the first."""
         return self._assignment
 
-    def poll(self) -> bool:
-        """Takes part in the group; whether there is a new assignment. It waits only where the member has to join. Raises `LogError`."""
+    def poll(self) -> None:
+        """Takes part in the group, which may bring a new `assignment`. It waits only where the member has to join. Raises `LogError`."""
         joins = self._coordinator.need_rejoin()
         if joins and self._joins_since is None:
             self._joins_since = time.monotonic()
@@ -80,12 +79,11 @@ class Membership:
         self._note_heartbeat()
         metadata = self._consumer.group_metadata()
         if metadata.state != MemberState.STABLE or (self._assignment and _generation(metadata) == _generation(self._assignment.metadata)):
-            return False
+            return
         if self._joins_since is not None:
             self._answered_at = max(self._answered_at, self._joins_since)
             self._joins_since = None
         self._assignment = Assignment(self._assigned(), metadata)
-        return True
 
     def _assigned(self) -> tuple[int, ...]:
         by_topic: dict[str, set[int]] = {self._names.topic(stream): set() for stream in SOURCES}

@@ -11,11 +11,12 @@ import structlog
 
 from monitor.clock import Milliseconds
 from monitor.errors import Fenced, OwnedElsewhere, Reassigned
+from monitor.events import SOURCES
 from monitor.log import Commit, Committed, PaneKey
 from monitor.log.admission import check_partition
 from monitor.log.kafka.connection import Connection
 from monitor.log.kafka.members import refuse_company
-from monitor.log.kafka.membership import SOURCES, Assignment, Membership
+from monitor.log.kafka.membership import Assignment, Membership
 from monitor.log.kafka.names import Names
 from monitor.log.kafka.pane_view import Mark, PaneView
 from monitor.log.kafka.sessions import transaction_timeout_ms

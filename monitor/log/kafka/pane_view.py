@@ -16,7 +16,7 @@ from kafka.admin import OffsetSpec
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError
 
 from monitor.errors import LogAway, LogDamaged
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.log import Commit, Committed, PaneKey
 from monitor.log.kafka.asking import Asking
 from monitor.log.kafka.connection import Connection, explained
@@ -180,7 +180,7 @@ class PaneView:
                 f"so it cannot go on. Delete the topic {self._names.panes} too and run `model-monitor topics create`, or use another "
                 "log.topic_prefix"
             )
-        return Committed(partition, dict.fromkeys((Stream.PREDICTIONS, Stream.LABELS), 0) | dict(found.offsets), found.state)
+        return Committed(partition, dict.fromkeys(SOURCES, 0) | dict(found.offsets), found.state)
 
     def panes(self, partition: int) -> Iterator[tuple[PaneKey, bytes]]:
         return iter(list(self._partitions[partition].panes.items()))

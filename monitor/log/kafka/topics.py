@@ -12,7 +12,7 @@ from typing import Final
 
 from monitor.clock import Milliseconds
 from monitor.errors import LogError
-from monitor.events import Stream
+from monitor.events import SOURCES, Stream
 from monitor.log.admission import FUTURE_LIMIT_MS
 from monitor.log.kafka.names import Names
 
@@ -128,7 +128,7 @@ def required(
         return TopicSpec(name, partitions, replication_factor, settings)
 
     return (
-        *(spec(names.topic(stream), *_source(retention)) for stream in (Stream.PREDICTIONS, Stream.LABELS)),
+        *(spec(names.topic(stream), *_source(retention)) for stream in SOURCES),
         spec(names.panes, *_panes(max(MESSAGE_BYTES, largest_pane_bytes + PANE_ENVELOPE_BYTES))),
         spec(names.topic(Stream.DEAD_LETTERS), *_dead_letters(retention)),
     )

@@ -247,5 +247,4 @@ class _InFlight:
 
 
 def _size(commit: Commit) -> int:
-    panes = sum(len(key) + len(value) for key, value in commit.panes.items())
-    return panes + len(commit.state) + sum(len(letter.value) for letter in commit.dead_letters)
+    return commit.panes_bytes + sum(len(letter.value) for letter in commit.dead_letters)
