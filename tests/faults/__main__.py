@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,7 +31,11 @@ def main(rounds: int, seed: int, jobs: int, kind: str, brokers: int, requests: i
 
         def play(number: int) -> Report:
             place = folder / f"seed-{number}-{time.strftime('%H%M%S')}"
-            return Round(number, place, cluster, Size(requests=requests), brokers=brokers, keeps_all=keep_all).play()
+            try:
+                return Round(number, place, cluster, Size(requests=requests), brokers=brokers, keeps_all=keep_all).play()
+            except Exception:  # noqa: BLE001  # the other rounds go on, and this one is told of
+                broken = f"the round itself broke, which is the campaign's own fault:\n{traceback.format_exc()}"
+                return Report(number, place, (), (broken,), 0, 0, 0.0)
 
         failed = []
         for playing in as_completed([pool.submit(play, number) for number in range(seed, seed + rounds)]):

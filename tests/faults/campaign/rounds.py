@@ -115,7 +115,9 @@ class Round:
         path = self._folder / "model-monitor.yaml"
         path.write_text(configuration(self._models, self._log(), Pace(), shares_state=shares_state))
         if self._cluster is not None:
-            topics.create(path)
+            # A broker that another round has killed would refuse.
+            with _BROKER_IN_TROUBLE:
+                topics.create(path)
         return path
 
     def _log(self) -> Mapping[str, Any]:
