@@ -11,7 +11,7 @@ import click
 from monitor.commands.options import config_file
 from monitor.config import Model, Objective, Settings, load
 from monitor.config.log import EmbeddedLogSettings, KafkaLogSettings
-from monitor.config.quantities import age_limit_text, duration_text, size_text
+from monitor.strict_yaml.quantities import age_limit_text, duration_text, size_text
 
 JOIN_ROW_BYTES: Final = 64
 JOIN_CLASS_BYTES: Final = 4

@@ -27,7 +27,6 @@ from monitor.commands.opening import open_log
 from monitor.commands.snapshots import JoinSnapshots
 from monitor.config import ClockKind, Settings
 from monitor.config.log import KafkaLogSettings
-from monitor.config.quantities import duration_text
 from monitor.errors import LogAway
 from monitor.events import SOURCES
 from monitor.export.api import readings_json
@@ -42,6 +41,7 @@ from monitor.pace import Pace
 from monitor.pipeline import Pipeline
 from monitor.quality.drift import Method
 from monitor.quality.readings import Freshness
+from monitor.strict_yaml.quantities import duration_text
 from monitor.worker import Worker
 
 HEALTHY_FOR_MS: Final = 60_000

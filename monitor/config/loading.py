@@ -8,17 +8,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from monitor.config.document import parse
-from monitor.config.explaining import complaints, nearest
-from monitor.config.section import Key
 from monitor.config.security import ENVIRONMENT_ONLY
 from monitor.config.settings import Settings
 from monitor.errors import ConfigError
+from monitor.strict_yaml.document import parse
+from monitor.strict_yaml.explaining import complaints, nearest
+from monitor.strict_yaml.section import Key
 
 FILE_VARIABLE: Final = "MODEL_MONITOR_CONFIG"
 ENVIRONMENT_PREFIX: Final = "MODEL_MONITOR_"
 NESTING: Final = "__"
 DEFAULT_FILE: Final = Path("model-monitor.yaml")
+SECTION_EXAMPLE: Final = "log: {kind: embedded, path: data/log.db}"
 EXAMPLE: Final = "deploy/model-monitor.example.yaml is one to start from"
 
 
@@ -46,7 +47,7 @@ def load(path: Path | None, env: Mapping[str, str]) -> Settings:
     """
     file = _file(path, env)
     try:
-        document = parse(_read(file))
+        document = parse(_read(file), SECTION_EXAMPLE)
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from error
     variables = _variables(env)

@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
-from monitor.config.quantities import AgeLimit, Bytes, Duration, Lenient, Text, duration_text, shown
-from monitor.config.section import Section
 from monitor.config.security import SecuritySettings
+from monitor.strict_yaml.quantities import AgeLimit, Bytes, Duration, Lenient, Text, duration_text, shown
+from monitor.strict_yaml.section import Section
 
 KAFKA_NAME: Final = r"[a-zA-Z0-9._-]*"
 """What Kafka takes in the name of a topic, and of a static member."""

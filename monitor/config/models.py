@@ -8,20 +8,21 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from monitor.config.objectives import OWN_FEATURES, Objective, Window, WindowOfText
-from monitor.config.quantities import (
+from monitor.events import FeatureKind, Task
+from monitor.strict_yaml.quantities import (
     DURATION_PATTERN,
     ClassName,
     Duration,
     FolderName,
     Lenient,
+    Names,
     Segment,
     Share,
     Text,
     duration_ms,
     duration_text,
 )
-from monitor.config.section import Complaint, Disagreement, Section
-from monitor.events import FeatureKind, Task
+from monitor.strict_yaml.section import Complaint, Disagreement, Section
 
 SEGMENT_VALUES: Final = 50 + 3
 """Values a dimension can take: the 50 kept ones, `other`, `missing`, and everything."""
@@ -74,6 +75,27 @@ class LabelSettings(Section):
         return self
 
 
+class TapSettings(Section):
+    """What of a model's predictions goes to the log. For features and segments alike; personal data need not leave the process."""
+
+    sample: float = Field(default=1.0, gt=0.0, le=1.0)
+    """The share of predictions that are logged, chosen by the hash of their ids: the same ones as `join.sample` of that share."""
+    allow: Names | None = None
+    """The only features and dimensions that are logged; None: all."""
+    drop: Names = ()
+    """Those that are not logged."""
+    hash: Names = ()
+    """Categorical ones that are logged as keyed hashes of their values."""
+    salt_file: Annotated[Path, Lenient] | None = None
+    """The key of the hashes, at least 16 bytes; another one makes other hashes."""
+
+    @model_validator(mode="after")
+    def _hashes_have_a_salt(self) -> Self:
+        if self.hash and self.salt_file is None:
+            raise Disagreement([(("salt_file",), "is missing: `hash` needs a file with at least 16 random bytes as its key")])
+        return self
+
+
 class Model(Section):
     """What one model's events look like and what its readings are held against."""
 
@@ -88,6 +110,7 @@ class Model(Section):
     """Empty: as the reference has them."""
     reference: Text | None = None
     """A path in which `{version}` stands for the model's version; `monitor.reference.paths` fills it in."""
+    tap: TapSettings = Field(default_factory=TapSettings)
     windows: Annotated[tuple[WindowOfText, ...], Lenient] = Field(min_length=1, default=["1h", "1d", "7d"], validate_default=True)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     segments: Annotated[tuple[Segment, ...], Lenient] = ()
@@ -104,7 +127,13 @@ class Model(Section):
         return tuple(dict.fromkeys(dimension for segment in self.segments for dimension in segment))
 
     def relative_to(self, folder: Path) -> Self:
-        return self if self.reference is None else self.model_copy(update={"reference": str(folder / self.reference)})
+        salt, reference = self.tap.salt_file, self.reference
+        return self.model_copy(
+            update={
+                "reference": None if reference is None else str(folder / reference),
+                "tap": self.tap.model_copy(update={"salt_file": None if salt is None else folder / salt}),
+            }
+        )
 
     @field_validator("classes")
     @classmethod

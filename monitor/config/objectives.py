@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from monitor.config.quantities import DURATION_PATTERN, ClassName, Lenient, Segment, Text, as_tuple, duration_ms
-from monitor.config.section import Complaint, Disagreement, Section
 from monitor.stats.windows import step_of
+from monitor.strict_yaml.quantities import DURATION_PATTERN, ClassName, Lenient, Segment, Text, as_tuple, duration_ms
+from monitor.strict_yaml.section import Complaint, Disagreement, Section
 
 BY_CLASS: Final = ("precision", "recall", "f1")
 LOSSES: Final = ("log_loss", "brier_score")

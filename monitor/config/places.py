@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from monitor.config.quantities import shown
+from monitor.strict_yaml.quantities import shown
 
 OPTIONS: Final = {
     "s3": ("endpoint", "region"),

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from monitor.config.quantities import Lenient, Text, lower_case
-from monitor.config.section import Complaint, Disagreement, Key, Section
+from monitor.strict_yaml.quantities import Lenient, Text, lower_case
+from monitor.strict_yaml.section import Complaint, Disagreement, Key, Section
 
 BY_PASSWORD: Final = ("plain", "scram-sha-256", "scram-sha-512")
 Mechanism = Literal["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]

@@ -5,13 +5,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from monitor.config.log import LogSettings
 from monitor.config.models import Model
 from monitor.config.places import Place
-from monitor.config.quantities import Bytes, Duration, Lenient, Share, Text, duration_ms, duration_text
-from monitor.config.section import Complaint, Disagreement, Section
+from monitor.config.serving import Port, ServingSettings
+from monitor.strict_yaml.quantities import Bytes, Duration, Lenient, Share, Text, duration_ms, duration_text
+from monitor.strict_yaml.section import Complaint, Disagreement, Section
 
 PREDICTION_AHEAD_MS: Final = duration_ms("1h")
 """How far a prediction's own time may lie after its arrival; outside [-1 h, D] it is `bad_time`."""
@@ -24,22 +25,7 @@ class ClockKind(StrEnum):
     WATERMARK = "watermark"
 
 
-def _local_folder(value: object) -> object:
-    if isinstance(value, str) and "://" in value:
-        raise ValueError("object stores come with a later release; name a folder")
-    return value
-
-
-def _durable_today(value: object) -> object:
-    if value == "spool":
-        raise ValueError("spool comes with a later release; use log")
-    return value
-
-
 DriftMethod = Literal["psi", "ks", "js", "wasserstein", "hellinger", "chi2", "tv"]
-LocalPath = Annotated[Path, Lenient, BeforeValidator(_local_folder)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-"""0: any free one."""
 
 
 class StateSettings(Section):
@@ -58,26 +44,6 @@ class StateSettings(Section):
     def relative_to(self, folder: Path) -> Self:
         """The same with a relative folder taken from `folder`."""
         return self.model_copy(update={"path": folder / self.path}) if isinstance(self.path, Path) else self
-
-
-class ServingSettings(Section):
-    """The inference server, its tap into the log, and the HTTP doors for events."""
-
-    repository: LocalPath | None = None
-    """`<model>/<version>/model.onnx`; None: no inference, only the doors for labels and predictions."""
-    host: Text = "127.0.0.1"
-    port: Port = 8000
-    grpc_port: Port = 8001
-    trust_client_times: bool = False
-    """The time that a client gives is the arrival too (replays, the demo); otherwise the server's clock stamps it."""
-    max_body_bytes: Bytes = Field(default="16MB", validate_default=True)
-    request_timeout: Duration = Field(default="30s", validate_default=True)
-    """A client that has not sent its whole request by then is cut off."""
-    keep_alive: Duration = Field(default="75s", validate_default=True)
-    queue_bytes: Bytes = Field(default="64MB", validate_default=True)
-    """What the tap holds in memory before it counts loss instead."""
-    labels_durable: Annotated[Literal["log"], BeforeValidator(_durable_today)] = "log"
-    """Where a label has to be before its sender is told 202."""
 
 
 class ExporterSettings(Section):
@@ -187,12 +153,11 @@ class Settings(Section):
 
     def relative_to(self, folder: Path) -> Self:
         """The same with every relative path taken from `folder`."""
-        repository = self.serving.repository
         return self.model_copy(
             update={
                 "log": self.log.relative_to(folder),
                 "state": self.state.relative_to(folder),
-                "serving": self.serving.model_copy(update={"repository": None if repository is None else folder / repository}),
+                "serving": self.serving.relative_to(folder),
                 "models": tuple(model.relative_to(folder) for model in self.models),
             }
         )

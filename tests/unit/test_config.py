@@ -97,7 +97,9 @@ def test_everything_with_a_default_may_be_left_out(tmp_path: Path) -> None:
 def test_the_example_file_spells_the_defaults(tmp_path: Path) -> None:
     example = load(ROOT / "deploy/model-monitor.example.yaml", {}).model_dump(exclude={"models"})
     defaults = written(tmp_path, SMALLEST.replace("log.db", "data/log.db")).model_dump(exclude={"models"})
-    example["log"]["path"] = defaults["log"]["path"] = example["state"]["path"] = defaults["state"]["path"] = None
+    for settings in (example, defaults):
+        for section in (settings["log"], settings["state"], settings["serving"]["spool"]):
+            section["path"] = section["path"].name
     assert example == defaults
 
 
@@ -194,7 +196,27 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
             SMALLEST + "state: {path: 's3://bucket/a b'}",
             "state.path: a URL has no blanks and no control characters; write one in it as %20",
         ),
-        (SMALLEST + "serving: {labels_durable: spool}", "serving.labels_durable: spool comes with a later release; use log"),
+        (
+            SMALLEST + "serving: {labels_durable: spool, spool: {enabled: false}}",
+            "serving.labels_durable: needs the spool: set spool.enabled to true, or labels_durable to log",
+        ),
+        (
+            SMALLEST + "serving: {repository: models, upstream: {url: 'http://127.0.0.1:8080'}}",
+            "serving.upstream: stands in front of another server, which has the models: leave out repository, or upstream",
+        ),
+        (
+            SMALLEST + "serving: {upstream: {url: 'https://models.example.com/v2'}}",
+            "serving.upstream.url: expected the address of a server beside this one, such as http://127.0.0.1:8080",
+        ),
+        (SMALLEST + "serving: {model_control: poll}", "serving.model_control: poll needs a repository"),
+        (
+            SMALLEST + "serving: {workers: 2, cloudevents: {}}",
+            "serving.workers: has to be 1 with cloudevents: an event waits for its other half in the process that received it",
+        ),
+        (
+            with_model("tap: {hash: [carrier]}"),
+            "models[0].tap.salt_file: is missing: `hash` needs a file with at least 16 random bytes as its key",
+        ),
         (SMALLEST.replace("binary", "regression"), "models[0].task: regression models come with a later release; use binary or multiclass"),
         (SMALLEST.replace("binary", "multilabel"), "models[0].task: multilabel models come with a later release; use binary or multiclass"),
         (

@@ -10,8 +10,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from monitor.config.quantities import shown
-from monitor.config.section import Complaint, Disagreement, Key
+from monitor.strict_yaml.quantities import shown
+from monitor.strict_yaml.section import Complaint, Disagreement, Key
 
 EXPECTED: Final = {
     "bool_type": "true or false",

@@ -147,6 +147,9 @@ Text = Annotated[str, AfterValidator(_readable), Field(max_length=200)]
 FolderName = Annotated[Text, AfterValidator(_folder_name)]
 ClassName = Annotated[Text, BeforeValidator(_class_name)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Names = Annotated[tuple[Text, ...], Lenient, BeforeValidator(as_tuple)]
+"""Texts; one by itself stands for the list of it."""
+
 Segment = Annotated[
     tuple[Text, ...],
     Lenient,

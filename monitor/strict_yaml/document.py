@@ -67,8 +67,11 @@ def _refused(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
-def parse(text: bytes) -> Mapping[str, object]:
-    """The mapping that the text spells; empty for an empty one. Raises ValueError, which says where in the text and why not."""
+def parse(text: bytes, example: str) -> Mapping[str, object]:
+    """The mapping that the text spells; empty for an empty one. Raises ValueError, which says where in the text and why not.
+
+    `example` is what one looks like that was expected instead of something else.
+    """
     if len(text) > LARGEST_FILE_BYTES:
         raise ValueError(f"{len(text):,} bytes, more than the {LARGEST_FILE_BYTES:,} a configuration may have; is it the right file?")
     try:
@@ -84,5 +87,5 @@ def parse(text: bytes) -> Mapping[str, object]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ValueError("expected keys and values such as `log: {kind: embedded, path: data/log.db}`")
+        raise ValueError(f"expected keys and values such as `{example}`")
     return document
