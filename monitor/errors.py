@@ -45,7 +45,11 @@ class LogDamaged(LogError):
     """What the log holds is not what was written; trying again will not help."""
 
 
-class FutureTimestamp(LogError):
+class MessageRefused(LogError):
+    """A message that the log will never take as it is: trying again will not help, the messages beside it are in order."""
+
+
+class FutureTimestamp(MessageRefused):
     """A message's timestamp lies further ahead of the clock than the log accepts."""
 
 

@@ -99,6 +99,10 @@ PREDICTION: Final[Json] = {
             "type": ["object", "null"],
             "additionalProperties": {"$ref": "#/$defs/value"},
         },
+        "traceparent": {
+            "description": "The caller's place in a distributed trace (W3C Trace Context). Kept, and not looked at.",
+            "type": ["string", "null"],
+        },
     },
     "required": ["id", "time", "model", "version", "features"],
     "anyOf": [

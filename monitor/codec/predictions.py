@@ -13,7 +13,8 @@ from monitor.codec.refusals import Refusals
 from monitor.codec.rules import NAME_BYTES_LIMIT, arrival_in, bad_lengths, ids_of, models_in, times_in
 from monitor.events import FeatureKind, Floats, Int32s, Int64s, ModelRows, NumericColumn, Predictions, Schema
 
-FIELDS = frozenset({"id", "time", "arrival", "model", "version", "prediction", "score", "scores", "features", "segments"})
+FIELDS = frozenset({"id", "time", "arrival", "model", "version", "prediction", "score", "scores", "features", "segments", "traceparent"})
+"""`traceparent` is kept for people who follow a trace into the log; nothing here reads it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from monitor.errors import FutureTimestamp, LogError
+from monitor.errors import FutureTimestamp, LogError, MessageRefused
 from monitor.log import Message
 from monitor.log.kafka.connection import REQUEST_TIMEOUT_MS, Connection, close_at_once, explained
 from monitor.log.kafka.records import headers_of, timestamp_of
@@ -141,7 +141,9 @@ def _explained(place: str, error: KafkaError, failed: int, messages: int) -> Log
     if isinstance(error, InvalidTimestampError):
         return FutureTimestamp(f"{place}: the broker refused {which}: {error}. Set this machine's clock right, or the broker's")
     if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
-        return LogError(f"{place}: the broker refused {which} as too large. Raise the topic's max.message.bytes, or send less in each")
+        return MessageRefused(
+            f"{place}: the broker refused {which} as too large. Raise the topic's max.message.bytes, or send less in each"
+        )
     if isinstance(error, TopicAuthorizationFailedError):
         return LogError(f"{place}: this user must not write there. `model-monitor topics create --dry-run` prints the ACLs that are needed")
     if isinstance(error, REFUSALS):
