@@ -1,7 +1,10 @@
 """What a request says about its rows beside the tensors: ids, times, segments, and features that the model does not take."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
+
+import orjson
 
 from monitor.clock import Milliseconds
 from monitor.codec.identity import ID_BYTES_LIMIT
@@ -31,16 +34,12 @@ class RowParameters(NamedTuple):
 NO_PARAMETERS: Final = RowParameters(None, None, None, None)
 
 
-def row_parameters(parameters: object, rows: int) -> RowParameters:
-    """Those of a request of that many rows; others are the protocol's or somebody else's. Raises `BadRequest`."""
-    if type(parameters) is not dict:
-        raise BadRequest(f'"parameters" must be an object, not {json_type(parameters)}')
-    return RowParameters(
-        _ids(parameters.get("ids"), rows),
-        _times(parameters.get("times"), rows),
-        _extras("segments", parameters.get("segments"), rows),
-        _extras("features", parameters.get("features"), rows),
-    )
+def row_parameters(parameters: Mapping[str, object], rows: int) -> RowParameters:
+    """Those of a request of that many rows; `NO_PARAMETERS` itself where it has none, whatever else is there. Raises `BadRequest`."""
+    ids, times, segments, features = (_given(parameters, key) for key in RowParameters._fields)
+    if ids is None and times is None and segments is None and features is None:
+        return NO_PARAMETERS
+    return RowParameters(_ids(ids, rows), _times(times, rows), _extras("segments", segments, rows), _extras("features", features, rows))
 
 
 def request_id(value: object) -> str:
@@ -66,6 +65,17 @@ def parse_time(value: object) -> Milliseconds | None:
     else:
         return None
     return time if 0 <= time <= LAST_MILLISECOND else None
+
+
+def _given(parameters: Mapping[str, object], key: str) -> object:
+    """A parameter's value. In gRPC, and with tritonclient, a parameter is a string, a number or a boolean: a string holds the JSON."""
+    value = parameters.get(key)
+    if type(value) is not str:
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f'"parameters.{key}" is a string that holds no JSON: {error}') from None
 
 
 def _ids(ids: object, rows: int) -> list[str] | None:

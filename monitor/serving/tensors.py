@@ -1,10 +1,7 @@
-"""The protocol's datatypes, and JSON data to checked NumPy arrays: strict about types, shapes and counts, exact about what was wrong."""
+"""The protocol's datatypes and what a model declares of a tensor: the words that every form of a tensor (JSON, binary, gRPC) shares."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +10,7 @@ from monitor.serving.refusals import BadRequest
 
 Tensor = npt.NDArray[Any]
 
-DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "BOOL": np.dtype(np.bool_),
     "INT8": np.dtype(np.int8),
     "INT16": np.dtype(np.int16),
@@ -24,29 +21,14 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "UINT32": np.dtype(np.uint32),
     "UINT64": np.dtype(np.uint64),
     "FP16": np.dtype(np.float16),
+    "BF16": np.dtype(np.uint16),  # NumPy has no such type: tensors hold the bits, `bfloat16` turns them into numbers
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(object),
 }
 
-ANY = -1
+ANY: Final = -1
 """A dimension that each request chooses."""
-
-_ALLOWED: dict[str, frozenset[type]] = {
-    "b": frozenset({bool}),
-    "i": frozenset({int}),
-    "u": frozenset({int}),
-    # JSON has no NaN: null is how a client says that a floating value is missing, and NaN is what the model then sees.
-    "f": frozenset({float, int, type(None)}),
-    "O": frozenset({str}),
-}
-_EXPECTED = {
-    "b": "true or false",
-    "i": "integers",
-    "u": "integers that are not negative",
-    "f": "numbers, or null for a missing one",
-    "O": "strings",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +45,15 @@ class TensorSpec:
         return bool(self.shape) and self.shape[0] == ANY
 
 
-def decode(spec: TensorSpec, shape: Sequence[int], data: object) -> Tensor:
-    """The array of `spec`'s datatype that flat (row-major) or nested JSON `data` of that shape says. Raises `BadRequest`."""
-    if type(data) is not list:
-        raise BadRequest(f'input "{spec.name}": "data" must be an array, not {json_type(data)}')
-    count = prod(shape)
-    flat = data
-    if data and type(data[0]) is list:
-        flat = _flatten(spec.name, shape, data)
-    if len(flat) != count:
-        raise BadRequest(f'input "{spec.name}": shape {list(shape)} needs {count} elements, "data" has {len(flat)}')
-    dtype = DTYPES[spec.datatype]
-    kinds = set(map(type, flat))
-    if not kinds <= _ALLOWED[dtype.kind]:
-        raise BadRequest(_wrong_type(spec, flat))
-    try:
-        # An overflow to infinity is refused below, with the value named; NumPy's own warning would go to stderr.
-        with np.errstate(over="ignore"):
-            array = np.array(flat, dtype=dtype)
-    except OverflowError:
-        limits = np.iinfo(dtype)
-        index = next(index for index, value in enumerate(flat) if not limits.min <= value <= limits.max)
-        raise BadRequest(_out_of_range(spec, index, flat[index])) from None
-    if dtype.kind == "f" and not np.isfinite(array).all() and (infinite := np.isinf(array)).any():
-        index = int(infinite.argmax())
-        raise BadRequest(_out_of_range(spec, index, flat[index]))
-    return array.reshape(shape)
+def checked_shape(spec: TensorSpec, shape: object) -> list[int]:
+    """A request's shape for that input, if the model takes it. Raises `BadRequest`."""
+    if type(shape) is list and len(shape) == len(spec.shape):
+        for want, size in zip(spec.shape, shape):  # noqa: B905  their lengths have just been compared, and this is the hot path
+            if type(size) is not int or size < 1 or want not in (size, ANY):
+                break
+        else:
+            return shape
+    raise BadRequest(f'input "{spec.name}": {_what_is_wrong(spec, shape)}')
 
 
 def json_type(value: object) -> str:
@@ -104,34 +69,12 @@ def json_type(value: object) -> str:
     return "an array" if isinstance(value, list) else "an object"
 
 
-def _flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
-    level = data
-    if len(level) != shape[0]:
-        raise BadRequest(f'input "{name}": shape {list(shape)} needs {shape[0]} rows, nested "data" has {len(level)}')
-    for axis in range(1, len(shape)):
-        for item in level:
-            if type(item) is not list or len(item) != shape[axis]:
-                found = f"{len(item)} elements" if isinstance(item, list) else json_type(item)
-                raise BadRequest(
-                    f'input "{name}": nested "data" must have {shape[axis]} elements along axis {axis} throughout, found {found}'
-                )
-        level = list(chain.from_iterable(level))
-    return level
-
-
-def _wrong_type(spec: TensorSpec, flat: list[Any]) -> str:
-    kind = DTYPES[spec.datatype].kind
-    index, value = next((index, value) for index, value in enumerate(flat) if type(value) not in _ALLOWED[kind])
-    return f'input "{spec.name}": {spec.datatype} data must be {_EXPECTED[kind]}; element {index} is {json_type(value)}{_shown(value)}'
-
-
-def _out_of_range(spec: TensorSpec, index: int, value: object) -> str:
-    dtype = DTYPES[spec.datatype]
-    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    return (
-        f'input "{spec.name}": element {index}{_shown(value)} does not fit {spec.datatype}, whose range is {limits.min!s} to {limits.max!s}'
-    )
-
-
-def _shown(value: object) -> str:
-    return f" ({value})" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+def _what_is_wrong(spec: TensorSpec, shape: object) -> str:
+    takes = f"the model takes {list(spec.shape)} (-1: any size)"
+    if type(shape) is not list or set(map(type, shape)) - {int}:
+        return f'"shape" must be an array of integers, {takes}'
+    if len(shape) != len(spec.shape):
+        return f"the shape has {len(shape)} dimensions, {takes}"
+    if any(size < 1 for size in shape):
+        return f"shape {shape} has a dimension below 1; a request carries at least one row"
+    return f"shape {shape} does not match {list(spec.shape)} (-1: any size)"
