@@ -1,19 +1,28 @@
-"""One loaded model: an ONNX Runtime session with its inputs and outputs in the protocol's terms. Nothing else imports the runtime."""
+"""One loaded model: an ONNX Runtime session with its inputs and outputs in the protocol's terms. Nothing else imports the runtime.
 
+Not run on a GPU yet: tests cover that CUDA and TensorRT are asked for rightly and refused with the remedy, not what they then do.
+"""
+
+import contextlib
 import importlib.metadata
+import io
 import os
-import sys
-import time
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from monitor.errors import ModelError
+from monitor.serving import devices
+from monitor.serving.first_runs import first_runs, rows_of
+from monitor.serving.pinned import CudaPageLock, PageLock, Pool, leave_pageable
 from monitor.serving.refusals import BadRequest, InferenceFailed
-from monitor.serving.tensors import ANY, DTYPES, Tensor, TensorSpec
+from monitor.serving.run_cost import INLINE_LIMIT_SECONDS, RunCost
+from monitor.serving.run_options import CPU, DEFAULTS, Device, RunOptions
+from monitor.serving.running import BoundRuns, Feeds, PlainRuns, Runs, comes_from_the_runtime
+from monitor.serving.tensors import ANY, Tensor, TensorSpec
 
 # Measured on 1.31: the import itself writes a device id under the home folder and looks up the vendor's host within seconds, whatever is
 # called afterwards. Only this variable, set before the import, prevents it; it is forced, since nothing may leave the process.
@@ -21,7 +30,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime as ort
 
-_DATATYPES = {
+_DATATYPES: Final = {
     "tensor(bool)": "BOOL",
     "tensor(int8)": "INT8",
     "tensor(int16)": "INT16",
@@ -32,19 +41,21 @@ _DATATYPES = {
     "tensor(uint32)": "UINT32",
     "tensor(uint64)": "UINT64",
     "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
-
-INLINE_LIMIT_SECONDS = 100e-6
-"""Longer runs go to a thread: a hop costs about as much as a tiny model's run, and halved its throughput when measured."""
-
-PROVIDERS = ("CPUExecutionProvider",)
-"""Asked for by name: the GPU wheel lists devices that are not there."""
-
-_TIMED_ROWS = 256
-_REPEATS = 5
+_GRAPH_LEVELS: Final = {
+    "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_KNOWN: Final = re.compile(r"Load model from .*? failed:|/onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z])")
+"""Which file was loaded, and where in its own source the runtime noticed: the one is said already, the other says nothing to its author."""
+_FATAL_ONLY: Final = 4
+"""Errors come back as exceptions; the runtime would write each of them to stderr too, once for every bad request."""
 
 
 class Node(Protocol):
@@ -58,32 +69,13 @@ class Node(Protocol):
     def shape(self) -> Sequence[int | str | None]: ...
 
 
-class Session(Protocol):
-    """The one call of the runtime that is made for a request."""
-
-    def run(self, output_names: None, feeds: Mapping[str, Tensor]) -> list[Tensor]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class RunCost:
-    """Seconds that a run takes, measured at load: `one` row and, where a request chooses their number, each further row."""
-
-    one: float
-    per_row: float
-
-    def rows_within(self, seconds: float) -> int:
-        """How many rows run in that time; 0 where not even one does."""
-        if self.one > seconds:
-            return 0
-        return 1 + int((seconds - self.one) / self.per_row) if self.per_row > 0 else sys.maxsize
-
-
 @dataclass(frozen=True, slots=True)
 class Model:
     """A loaded model version. `run` may be called from several threads at once and releases the GIL.
 
-    Requests of up to `inline_rows` rows are quick enough for the event loop's own thread. `warm_outputs` are what the warm-up run of one
-    row of zeros gave (empty where that failed).
+    Up to `inline_rows` rows run quickly enough for the event loop's own thread. `shares_runs` says that rows of several requests may be one
+    run, since each row's outputs are what it alone would get. `warm_outputs` are what one row of zeros gave (empty where that failed).
+    `providers` are those that the session has, not those that were asked for.
     """
 
     name: str
@@ -93,36 +85,62 @@ class Model:
     warm_outputs: tuple[Tensor, ...]
     cost: RunCost
     inline_rows: int
-    session: Session
+    shares_runs: bool
+    providers: tuple[str, ...]
+    runs: Runs
 
-    def run(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
-        """All outputs, in the model's order. Raises `BadRequest` where the runtime names the input as the cause."""
+    def run(self, *parts: Feeds) -> list[Tensor]:
+        """All outputs, in the model's order, for the rows of one request, or of several one after the other.
+
+        Raises `BadRequest` where the runtime names the input as the cause, else `InferenceFailed`.
+        """
         try:
-            return self.session.run(None, feeds)
+            return self.runs(parts)
         except Exception as error:
-            if type(error).__module__.startswith("onnxruntime"):
+            if comes_from_the_runtime(error):
                 raise _refusal(self.name, self.version, error) from None
             raise
 
 
-def load(name: str, version: str, path: Path) -> Model:
-    """Creates the session and runs it once or twice. Raises `ModelError` with the file and the remedy."""
-    options = ort.SessionOptions()
-    # One thread and no spinning measured best for small models beside an event loop; a spinning pool burns a core between requests.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(path), options, providers=list(PROVIDERS))
-    except Exception as error:
-        if isinstance(error, OSError | RuntimeError | ValueError) or type(error).__module__.startswith("onnxruntime"):
-            raise ModelError(f"{path}: ONNX Runtime {ort.__version__} cannot load it: {_first_line(error)}") from None
-        raise
-    inputs = tuple(_spec(path, "input", node) for node in session.get_inputs())
-    outputs = tuple(_spec(path, "output", node) for node in session.get_outputs())
-    warm_outputs, cost = _warm_up(session, inputs)
-    return Model(name, version, inputs, outputs, warm_outputs, cost, cost.rows_within(INLINE_LIMIT_SECONDS), session)
+def load(
+    name: str, version: str, source: Path | bytes, options: RunOptions = DEFAULTS, external: Mapping[str, bytes] = MappingProxyType({})
+) -> Model:
+    """Creates the session from a file or its content, and runs it a few times. Raises `ModelError` with the place and the remedy.
+
+    `external` are files that the model keeps weights in, by the names it has for them. What is given here the runtime does not open itself.
+    """
+    place = str(source) if isinstance(source, Path) else f"model {name} version {version}"
+    device = options.device if missing_device(options.device) is None else CPU
+    session = _session(place, source, options, device, external)
+    providers = tuple(session.get_providers())
+    on_gpu = providers[0] != devices.CPU_PROVIDER
+    if device.require_gpu and not on_gpu:
+        raise ModelError(f"{place}: serving.device.require_gpu is on, and the runtime took {', '.join(providers)}: stderr may say why")
+    inputs = tuple(_spec(place, "input", node) for node in session.get_inputs())
+    outputs = tuple(_spec(place, "output", node) for node in session.get_outputs())
+    runs = _runs(place, session, inputs, outputs, on_gpu=on_gpu)
+    warm_outputs, cost, shares_runs = first_runs(runs, inputs, outputs)
+    if on_gpu and shares_runs:
+        for rows in options.warm_rows:
+            runs([rows_of(inputs, rows)])
+    inline_rows = 0 if on_gpu else cost.rows_within(INLINE_LIMIT_SECONDS)
+    return Model(name, version, inputs, outputs, warm_outputs, cost, inline_rows, shares_runs, providers, runs)
+
+
+def missing_device(device: Device) -> str | None:
+    """Why models will run on the CPU although a GPU is configured, for one line in the log. Raises `ModelError` where one is required."""
+    if not device.is_gpu:
+        return None
+    # The CUDA that comes with the extra `gpu` lies in no folder that the loader looks in. What this does not find it prints.
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
+    runtime = devices.Runtime(ort.__version__, ort.get_available_providers(), Path(ort.__file__).parent / "capi")
+    reason = devices.missing(device, runtime)
+    if reason is None:
+        return None
+    if device.require_gpu:
+        raise ModelError(f"serving.device.require_gpu is on, and {reason}")
+    return f"models run on the CPU although serving.device.kind is {device.kind}: {reason}"
 
 
 def installed_twice() -> str | None:
@@ -138,7 +156,59 @@ def installed_twice() -> str | None:
     return f"{' and '.join(found)} are both installed, {ort.__version__} is in use: uninstall both, then install one"
 
 
-def _spec(path: Path, role: str, node: Node) -> TensorSpec:
+def _session(place: str, source: Path | bytes, options: RunOptions, device: Device, external: Mapping[str, bytes]) -> Any:  # noqa: ANN401  the runtime has no types
+    session_options = ort.SessionOptions()
+    session_options.intra_op_num_threads = options.intra_op_threads
+    session_options.inter_op_num_threads = options.inter_op_threads
+    if options.inter_op_threads > 1:
+        session_options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+    session_options.graph_optimization_level = _GRAPH_LEVELS[options.graph]
+    session_options.log_severity_level = _FATAL_ONLY
+    for pool in ("intra_op", "inter_op"):
+        session_options.add_session_config_entry(f"session.{pool}.allow_spinning", str(int(options.spinning)))
+    if device.require_gpu:
+        session_options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if external:
+        # From a file of its own the runtime maps weights into memory, and whoever then writes over that file in place kills the process.
+        session_options.add_external_initializers_from_files_in_memory(
+            list(external), list(external.values()), [len(content) for content in external.values()]
+        )
+    content = str(source) if isinstance(source, Path) else source
+    try:
+        # The runtime's own fallback prints to stdout and goes on with the CPU, in the middle of a request even.
+        return ort.InferenceSession(content, session_options, providers=devices.providers(device), enable_fallback=0)
+    except Exception as error:
+        if isinstance(error, OSError | ValueError) or comes_from_the_runtime(error):
+            message = f"{place}: ONNX Runtime {ort.__version__} cannot load it: {_first_line(error)}"
+            if "fallback to CPU EP has been explicitly disabled" in message:
+                message = (
+                    f"{place}: serving.device.require_gpu is on, and {device.kind} cannot run all of this model: set it to false, so that "
+                    "the rest runs on the CPU"
+                )
+            raise ModelError(message) from None
+        raise
+
+
+def _runs(place: str, session: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, on_gpu: bool) -> Runs:  # noqa: ANN401
+    takes_text = any(spec.datatype == "BYTES" for spec in inputs)
+    has_bf16 = any(spec.datatype == "BF16" for spec in (*inputs, *outputs))
+    if takes_text and has_bf16:
+        # Text cannot be bound, and BF16 comes in and out no other way (1.31).
+        raise ModelError(f"{place}: it takes text and has BF16 tensors: cast one of the two inside the model")
+    if takes_text or not (has_bf16 or on_gpu):
+        return PlainRuns(session, outputs)
+    staging = Pool(_page_lock()) if on_gpu else None
+    return BoundRuns(session, inputs, outputs, ort.OrtValue.ortvalue_from_numpy_with_onnx_type, staging)
+
+
+def _page_lock() -> PageLock:
+    try:
+        return CudaPageLock(f"libcudart.so.{ort.cuda_version.partition('.')[0]}")
+    except OSError:
+        return leave_pageable
+
+
+def _spec(place: str, role: str, node: Node) -> TensorSpec:
     datatype = _DATATYPES.get(node.type)
     if datatype is None:
         remedy = (
@@ -146,41 +216,8 @@ def _spec(path: Path, role: str, node: Node) -> TensorSpec:
             if node.type.startswith("seq(map(")
             else "only tensors are served"
         )
-        raise ModelError(f"{path}: {role} {node.name!r} has the type {node.type}: {remedy}")
+        raise ModelError(f"{place}: {role} {node.name!r} has the type {node.type}: {remedy}")
     return TensorSpec(node.name, datatype, tuple(size if isinstance(size, int) and size >= 0 else ANY for size in node.shape))
-
-
-def _warm_up(session: Session, inputs: Sequence[TensorSpec]) -> tuple[tuple[Tensor, ...], RunCost]:
-    """What one row of zeros gives, and what runs cost. A model that zeros make fail is served all the same, from a thread."""
-    row = {spec.name: _zeros(spec, 1) for spec in inputs}
-    try:
-        outputs = tuple(session.run(None, row))
-        one = _shortest_run(session, row)
-        if not any(spec.has_row_axis for spec in inputs):
-            return outputs, RunCost(one, 0.0)
-        many = _shortest_run(session, {spec.name: _zeros(spec, _TIMED_ROWS) for spec in inputs})
-    except Exception as error:
-        if type(error).__module__.startswith("onnxruntime"):
-            return (), RunCost(float("inf"), 0.0)
-        raise
-    return outputs, RunCost(one, max(0.0, (many - one) / (_TIMED_ROWS - 1)))
-
-
-def _shortest_run(session: Session, feeds: Mapping[str, Tensor]) -> float:
-    """The least of a few runs: what others on the machine do only ever adds."""
-    least = float("inf")
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        session.run(None, feeds)
-        least = min(least, time.perf_counter() - started)
-    return least
-
-
-def _zeros(spec: TensorSpec, rows: int) -> Tensor:
-    shape = tuple(1 if size == ANY else size for size in spec.shape)
-    if spec.has_row_axis:
-        shape = (rows, *shape[1:])
-    return np.full(shape, "", dtype=object) if spec.datatype == "BYTES" else np.zeros(shape, dtype=DTYPES[spec.datatype])
 
 
 def _refusal(name: str, version: str, error: Exception) -> BadRequest | InferenceFailed:
@@ -189,4 +226,4 @@ def _refusal(name: str, version: str, error: Exception) -> BadRequest | Inferenc
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+    return _KNOWN.sub("", str(error)).strip().partition("\n")[0][:300]
