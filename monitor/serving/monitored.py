@@ -1,17 +1,21 @@
 """What a served model means to the monitor: which input column is which feature, which output is the score, what was decided.
 
-Settled once at load from the configured schema, the model's metadata, its warm-up outputs and the repository's `config.yaml`.
+Settled once at load from the configured schema, the model's metadata and graph, its warm-up outputs and its `config.yaml`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from monitor.errors import ModelError
 from monitor.events import FeatureKind, Schema, Task
+from monitor.serving.bfloat16 import floats
+from monitor.serving.entry_config import EntryConfig
+from monitor.serving.output_meaning import NOTHING_SAID, OutputMeaning
 from monitor.serving.refusals import BadRequest
-from monitor.serving.repository import EntryConfig
+from monitor.serving.scores import ScoreSource, class_named, find_score
 from monitor.serving.tensors import ANY, Tensor, TensorSpec, json_type
 
 
@@ -25,22 +29,21 @@ class FeatureSource:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreSource:
-    """The output that holds probabilities. `columns` are, for a binary model, the positive class's, else one for each class in
-    configured order; empty where the output is P(positive) itself."""
-
-    output: int
-    columns: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Monitored:
-    """How to read named features, scores and the predicted class out of a model's tensors. At least one of `score`, `label` is there."""
+    """How to read named features, scores and the predicted class out of a model's tensors. At least one of `score`, `label` is there.
+
+    `numbered` are the classes that the model's numbers stand for, the configured ones where they are empty. `refused` says why outputs that
+    look like a score are none.
+    """
 
     schema: Schema
     sources: tuple[FeatureSource, ...]
     score: ScoreSource | None
     label: int | None
+    numbered: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    in_bits: frozenset[str] = frozenset()
+    """Inputs whose tensors hold the bits of bfloat16."""
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -58,8 +61,11 @@ class Monitored:
 
     def features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """(n,) values by feature."""
+        tables = {
+            name: floats(inputs[name]) if name in self.in_bits else inputs[name] for name in {source.input for source in self.sources}
+        }
         return {
-            source.feature: inputs[source.input].reshape(-1) if source.column is None else inputs[source.input][:, source.column]
+            source.feature: tables[source.input].reshape(-1) if source.column is None else tables[source.input][:, source.column]
             for source in self.sources
         }
 
@@ -96,29 +102,31 @@ class Monitored:
 
     def _class_named(self, value: object) -> str:
         """An integer matches the class of that text, else the class at that index; anything else is the log reader's to refuse."""
-        text = str(value)
-        if text not in self.schema.classes and isinstance(value, int) and 0 <= value < len(self.schema.classes):
-            return self.schema.classes[value]
-        return text
+        return class_named(value, self.schema.classes, self.numbered or self.schema.classes)
 
 
 def link(
-    schema: Schema, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], warm: Sequence[Tensor], config: EntryConfig
+    schema: Schema,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    warm: Sequence[Tensor],
+    config: EntryConfig,
+    meanings: Mapping[str, OutputMeaning] = MappingProxyType({}),
 ) -> Monitored:
     """Raises `ModelError` where the model, its `config.yaml` and the configuration disagree, or leave open what is what."""
     sources = _sources(schema, inputs, config)
     sources += _dimensions(schema, inputs, sources)
-    label = _label(outputs)
-    score = _score(schema, outputs, warm, config)
+    label = _label(outputs, meanings)
+    score, refused = find_score(schema, outputs, warm, config, meanings, label)
     if score is None and label is None:
         shapes = ", ".join(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in outputs)
+        reasons = "".join(f"; {reason}" for reason in refused)
         raise ModelError(
-            f"model {schema.name}: no output is a score (floating, one column a class of {len(schema.classes)}, or one value a row) or "
-            f"a label (INT64 or BYTES, one value a row) among {shapes}: export one, or take the model out of `models`"
+            f"model {schema.name}: no output is a score (probabilities, one column a class of {len(schema.classes)}, or one value a row) "
+            f"or a label (INT64 or BYTES, one value a row) among {shapes}{reasons}: export one, or take the model out of `models`"
         )
-    if score is not None and label is not None and not config.classes and warm:
-        _check_order(schema, score, outputs, warm, label)
-    return Monitored(schema, sources, score, label)
+    in_bits = frozenset(spec.name for spec in inputs if spec.datatype == "BF16")
+    return Monitored(schema, sources, score, label, config.classes, refused, in_bits)
 
 
 def _sources(schema: Schema, inputs: Sequence[TensorSpec], config: EntryConfig) -> tuple[FeatureSource, ...]:
@@ -180,43 +188,6 @@ def _one_value_a_row(spec: TensorSpec) -> bool:
     return len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] == 1)
 
 
-def _score(schema: Schema, outputs: Sequence[TensorSpec], warm: Sequence[Tensor], config: EntryConfig) -> ScoreSource | None:
-    order = config.classes or schema.classes
-    if set(order) != set(schema.classes):
-        raise ModelError(f"{config.path}: classes: {list(order)} are not the classes of the configuration, {list(schema.classes)}")
-    columns = tuple(order.index(name) for name in schema.classes)
-    wanted = (columns[schema.positive],) if schema.task is Task.BINARY else columns
-    # What the warm-up run gave tells widths that the graph leaves open.
-    shapes = [output.shape for output in warm] or [spec.shape for spec in outputs]
-    candidates = []
-    for index, (spec, shape) in enumerate(zip(outputs, shapes, strict=True)):
-        if not spec.datatype.startswith("FP"):
-            continue
-        if len(shape) == 2 and shape[1] == len(schema.classes):
-            candidates.append(ScoreSource(index, wanted))
-        elif schema.task is Task.BINARY and (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
-            candidates.append(ScoreSource(index, ()))
-    # Converters call it probabilities, probability, output_probability; a raw margin beside it has another name.
-    candidates.sort(key=lambda source: ("prob" not in outputs[source.output].name.lower(), not source.columns))
-    return candidates[0] if candidates else None
-
-
-def _label(outputs: Sequence[TensorSpec]) -> int | None:
-    for index, spec in enumerate(outputs):
-        if spec.datatype in ("INT64", "INT32", "BYTES") and _one_value_a_row(spec):
-            return index
-    return None
-
-
-def _check_order(schema: Schema, score: ScoreSource, outputs: Sequence[TensorSpec], warm: Sequence[Tensor], label: int) -> None:
-    """Refuses a model whose own label says that its score columns stand in another order: every ratio would be silently reversed."""
-    if not score.columns or outputs[label].datatype != "BYTES":
-        return
-    probabilities = warm[score.output][0]
-    named, top = warm[label].reshape(-1)[0], int(probabilities.argmax())
-    tie = int((probabilities == probabilities[top]).sum()) > 1
-    if not tie and named in schema.classes and schema.classes[top] != named:
-        raise ModelError(
-            f"model {schema.name}: its greatest probability stands in column {top} ({schema.classes[top]!r} in the configured order) where "
-            f"its own label says {named!r}: give the order of the columns as `classes: [...]` in a config.yaml beside the model"
-        )
+def _label(outputs: Sequence[TensorSpec], meanings: Mapping[str, OutputMeaning]) -> int | None:
+    candidates = [index for index, spec in enumerate(outputs) if spec.datatype in ("INT64", "INT32", "BYTES") and _one_value_a_row(spec)]
+    return min(candidates, key=lambda index: not meanings.get(outputs[index].name, NOTHING_SAID).is_label, default=None)

@@ -55,3 +55,5 @@ class WaitingThreads(Executor):
                 future.set_result(run())
             except BaseException as error:  # noqa: BLE001  # it is the caller's, whatever it is
                 future.set_exception(error)
+            # An outcome may be a model of gigabytes, which is not to be kept until the next call.
+            del call, future, run

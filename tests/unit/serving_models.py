@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,20 @@ from onnx import TensorProto, helper, numpy_helper
 from monitor.clock import ManualClock
 from monitor.events import FeatureKind, Schema, Stream, Task
 from monitor.log import Message
-from monitor.serving.app import App, AppSettings
+from monitor.serving.app import App
 from monitor.serving.batches import encode
 from monitor.serving.http import Event
-from monitor.serving.loading import load_models
-from monitor.serving.measured import ServingStats
-from monitor.serving.served import ServedModels
+from monitor.serving.inference import Inference
+from monitor.serving.loading import Loader
+from monitor.serving.measured import Meters
+from monitor.serving.outbox import Outbox
+from monitor.serving.registry import Registry, Source
+from monitor.serving.spool.slots import Spool
 from monitor.serving.tap import Tap
+from monitor.serving.tokens import Tokens
+from monitor.serving.v2 import V2
+from monitor.serving.versions import VersionPolicy
+from monitor.serving.waiting import WaitingThreads
 
 NOON = 1_362_139_200_000
 """2013-03-01T12:00Z."""
@@ -77,6 +83,48 @@ def echo(path: Path, kind: int, shape: Sequence[int | None]) -> Path:
     return write(helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "echo", tensors[:1], tensors[1:]), path)
 
 
+def shifted(path: Path, shift: float) -> Path:
+    """x [N, 2] → y = x + shift: tells by its answers which file it is."""
+    tensors = [helper.make_tensor_value_info(name, FLOAT, [None, 2]) for name in ("x", "y")]
+    constant = numpy_helper.from_array(np.array(shift, dtype=np.float32), "shift")
+    return write(helper.make_graph([helper.make_node("Add", ["x", "shift"], ["y"])], "shifted", tensors[:1], tensors[1:], [constant]), path)
+
+
+def torch_export(path: Path, *, head: str | None, width: int = 2) -> Path:
+    """input [N, 3] → output [N, width], as PyTorch writes a linear layer with `head` (Softmax, Sigmoid, …) behind it, or with none."""
+    gemm = helper.make_node("Gemm", ["input", "fc.weight", "fc.bias"], ["output" if head is None else "logits"], transB=1)
+    nodes = [gemm] if head is None else [gemm, helper.make_node(head, ["logits"], ["output"])]
+    weights = np.linspace(-1, 1, 3 * width, dtype=np.float32).reshape(width, 3)
+    constants = [
+        numpy_helper.from_array(weights, "fc.weight"),
+        numpy_helper.from_array(np.linspace(0.1, 0.9, width, dtype=np.float32), "fc.bias"),
+    ]
+    inputs = [helper.make_tensor_value_info("input", FLOAT, ["batch", 3])]
+    outputs = [helper.make_tensor_value_info("output", FLOAT, ["batch", width])]
+    return write(helper.make_graph(nodes, "main_graph", inputs, outputs, constants), path)
+
+
+def external(path: Path, location: str) -> Path:
+    """x [N, 2] → y = x · weights [2, 2], whose data are said to lie at `location`."""
+    weights = onnx.TensorProto(name="weights", data_type=FLOAT, dims=[2, 2], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, "offset": "0", "length": "16"}.items():
+        weights.external_data.add(key=key, value=value)
+    tensors = [helper.make_tensor_value_info(name, FLOAT, [None, 2]) for name in ("x", "y")]
+    return write(helper.make_graph([helper.make_node("MatMul", ["x", "weights"], ["y"])], "e", tensors[:1], tensors[1:], [weights]), path)
+
+
+def registry_of(
+    root: Path,
+    schema_of: Callable[[str, str], Schema | None] = lambda _model, _version: None,
+    *,
+    versions: VersionPolicy = "all",
+    meters: Meters | None = None,
+) -> Registry:
+    """Not started yet."""
+    loader = Loader(schema_of, WaitingThreads(1, "run"), meters or Meters())
+    return Registry(Source(root, loader, WaitingThreads(1, "load"), versions))
+
+
 def schema(name: str = "flights", *, dimensions: tuple[str, ...] = (), **features: FeatureKind) -> Schema:
     kinds = features or dict.fromkeys(("a", "b", "c"), FeatureKind.NUMERIC)
     return Schema(name, Task.BINARY, ("on_time", "late"), 1, 0.5, kinds, dimensions)
@@ -122,6 +170,8 @@ class Bench:
     tap: Tap
     log: ListLog
     clock: ManualClock
+    outbox: Outbox
+    meters: Meters
 
     def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         scope = {
@@ -146,9 +196,11 @@ class Bench:
         return self.call("POST", f"/v2/models/{model}/infer", json.dumps(document).encode())
 
     def flush(self) -> list[Message]:
-        """Stops the tap; the predictions it wrote."""
+        """Stops the tap and the outbox; the predictions that the log has."""
+        self.outbox.start()
         self.tap.start()
         self.tap.stop(5.0)
+        self.outbox.stop(5.0)
         return [message for stream, message in self.log.messages if stream is Stream.PREDICTIONS]
 
 
@@ -158,22 +210,21 @@ def bench(
     *,
     trust_client_times: bool = False,
     log: ListLog | None = None,
-    models: ServedModels | None = None,
     queue_bytes: int = 10_000_000,
+    spool: Spool | None = None,
 ) -> Bench:
     log = log or ListLog()
     clock = ManualClock(NOON)
-    tap = Tap(log, encode, bytes_limit=queue_bytes, trust_client_times=trust_client_times)
-    settings = AppSettings(body_limit=100_000, trust_client_times=trust_client_times)
-    served = load_models(root, schema_of) if models is None else models
-    app = App(served, {}, tap, ThreadPoolExecutor(1), settings, clock, _rendered)
+    outbox = Outbox(log, spool)
+    tap = Tap(outbox, encode, bytes_limit=queue_bytes, trust_client_times=trust_client_times)
+    meters = Meters()
+    registry = registry_of(root, schema_of, meters=meters)
+    registry.start(all_must_load=True)
+    v2 = V2(registry, Inference(tap, trusts_client_times=trust_client_times), None, Tokens(()), meters, clock, lambda: app.ready, 100_000)
+    app = App({}, v2, meters)
     app.ready = True
-    return Bench(app, tap, log, clock)
+    return Bench(app, tap, log, clock, outbox, meters)
 
 
 def tensor(name: str, datatype: str, shape: Sequence[int], data: Sequence[Any]) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": list(shape), "data": list(data)}
-
-
-def _rendered(stats: ServingStats) -> tuple[bytes, bytes]:
-    return repr(stats).encode(), b"text/plain"

@@ -1,9 +1,10 @@
 """From a model's tensors to named features, scores and the decision that is logged."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -11,23 +12,36 @@ from onnx import TensorProto, helper
 
 from monitor.errors import ModelError
 from monitor.events import FeatureKind, Schema, Task
-from monitor.serving.loading import load_models
-from monitor.serving.model import INLINE_LIMIT_SECONDS, RunCost, load
+from monitor.serving.entry_config import EntryConfig
+from monitor.serving.model import load
 from monitor.serving.monitored import Monitored, link
-from monitor.serving.repository import EntryConfig
+from monitor.serving.onnx_meaning import read
+from monitor.serving.output_meaning import OutputMeaning, Scale
+from monitor.serving.run_cost import INLINE_LIMIT_SECONDS, RunCost
 from monitor.serving.tensors import Tensor, TensorSpec
 from tests.unit.serving_models import logistic, named_inputs, schema, write
 
 NUMERIC, CATEGORICAL = FeatureKind.NUMERIC, FeatureKind.CATEGORICAL
 X3 = (TensorSpec("X", "FP32", (-1, 3)),)
 LABEL = TensorSpec("label", "INT64", (-1,))
+NOTHING: Mapping[str, OutputMeaning] = MappingProxyType({})
 PROBABILITIES = TensorSpec("probabilities", "FP32", (-1, 2))
 
 
 def linked(
-    of: Schema, inputs: Sequence[TensorSpec] = X3, outputs: Sequence[TensorSpec] = (LABEL, PROBABILITIES), config: EntryConfig | None = None
+    of: Schema,
+    inputs: Sequence[TensorSpec] = X3,
+    outputs: Sequence[TensorSpec] = (LABEL, PROBABILITIES),
+    config: EntryConfig | None = None,
+    warm: Sequence[Tensor] = (),
+    said: Mapping[str, OutputMeaning] = NOTHING,
 ) -> Monitored:
-    return link(of, inputs, outputs, (), config or EntryConfig())
+    return link(of, inputs, outputs, warm, config or EntryConfig(), said)
+
+
+def probabilities(*classes: str | int) -> dict[str, OutputMeaning]:
+    """What a graph says that names the columns of its output `probabilities`."""
+    return {"probabilities": OutputMeaning(Scale.PROBABILITY, "Softmax", classes)}
 
 
 def decided(monitored: Monitored, output: Tensor) -> list[str]:
@@ -154,47 +168,103 @@ def test_a_real_graph_of_open_widths_is_understood_by_its_warm_up_run(tmp_path: 
     assert (monitored.score.output, monitored.label) == (1, 0)
 
 
-def test_score_columns_in_another_order_than_configured_are_noticed(tmp_path: Path) -> None:
-    # scikit-learn sorts its classes; zeros give sigmoid(0) = ½ in both columns, so the model is told apart by its bias.
-    nodes = [
-        helper.make_node("Constant", [], ["bias"], value=helper.make_tensor("b", TensorProto.FLOAT, [1, 2], [0.3, 0.7])),
-        helper.make_node("MatMul", ["X", "zeros"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "bias"], ["probabilities"]),
-        helper.make_node("ArgMax", ["probabilities"], ["index"], axis=1, keepdims=0),
-        helper.make_node("LabelEncoder", ["index"], ["label"], domain="ai.onnx.ml", keys_int64s=[0, 1], values_strings=["late", "on_time"]),
-    ]
-    outputs = [
-        helper.make_tensor_value_info("label", TensorProto.STRING, [None]),
-        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2]),
-    ]
-    zeros = helper.make_tensor("zeros", TensorProto.FLOAT, [3, 2], [0.0] * 6)
-    graph = helper.make_graph(nodes, "sorted", [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 3])], outputs, [zeros])
-    write(graph, tmp_path / "flights" / "1" / "model.onnx")
+def test_the_graph_says_which_column_is_which_class(tmp_path: Path) -> None:
+    path = logistic(tmp_path / "model.onnx", classes=["late", "on_time"])
+    model, said = load("flights", "1", path), read(path).said
+    monitored = link(schema(), model.inputs, model.outputs, model.warm_outputs, EntryConfig(), said)
+    assert monitored.score is not None
+    assert monitored.score.order == ("late", "on_time")
+    assert decided(monitored, np.array([[0.3, 0.7], [0.7, 0.3]])) == ["on_time", "late"]
+
+
+def test_numbers_that_the_graph_names_its_columns_are_classes_of_that_text_or_at_that_index() -> None:
+    by_index = linked(schema(), said=probabilities(1, 0))
+    assert decided(by_index, np.array([[0.7, 0.3]])) == ["late"]
+    of = Schema("churn", Task.BINARY, ("1", "0"), 0, 0.5, {})
+    by_text = linked(of, said=probabilities(0, 1))
+    assert decided(by_text, np.array([[0.3, 0.7]])) == ["1"]
+
+
+def test_classes_that_only_the_graph_knows_stop_the_start_with_the_remedy() -> None:
+    with pytest.raises(ModelError, match=r"the columns of probabilities are the classes \[10, 11\], which are not those of"):
+        linked(schema(), said=probabilities(10, 11))
+    config = EntryConfig(Path("config.yaml"), classes=("late", "on_time"))
+    assert decided(linked(schema(), config=config, said=probabilities(10, 11)), np.array([[0.7, 0.3]])) == ["late"]
+
+
+def test_the_config_says_what_numbers_of_the_graph_mean() -> None:
+    config = EntryConfig(Path("config.yaml"), classes=("late", "on_time"))
+    monitored = linked(schema(), config=config, said=probabilities(0, 1))
+    assert decided(monitored, np.array([[0.7, 0.3]])) == ["late"]
+
+
+def test_a_config_that_contradicts_the_graph_stops_the_start() -> None:
+    config = EntryConfig(Path("config.yaml"), classes=("on_time", "late"))
+    with pytest.raises(ModelError, match=r"config\.yaml: classes: \['on_time', 'late'\], where the graph names the columns of"):
+        linked(schema(), config=config, said=probabilities("late", "on_time"))
+
+
+def test_score_columns_in_another_order_than_configured_are_noticed_where_the_graph_says_nothing() -> None:
+    label = TensorSpec("label", "BYTES", (-1,))
+    warm = (np.array(["on_time"], dtype=object), np.array([[0.3, 0.7]], dtype=np.float32))
     with pytest.raises(ModelError, match=r"stands in column 1 \('late' in the configured order\) where its own label says 'on_time'"):
-        load_models(tmp_path, lambda _model, _version: schema())
-    (tmp_path / "flights" / "config.yaml").write_text("classes: [late, on_time]")
-    tapped = load_models(tmp_path, lambda _model, _version: schema()).newest("flights").tapped
-    assert tapped is not None
-    assert decided(tapped.monitored, np.array([[0.3, 0.7]])) == ["on_time"]
+        linked(schema(), outputs=(label, PROBABILITIES), warm=warm)
+    config = EntryConfig(Path("config.yaml"), classes=("late", "on_time"))
+    assert decided(linked(schema(), outputs=(label, PROBABILITIES), warm=warm, config=config), np.array([[0.3, 0.7]])) == ["on_time"]
 
 
-def test_a_zipmap_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_logits_are_no_score_and_the_models_own_label_is_taken_instead() -> None:
+    logits = {"probabilities": OutputMeaning(Scale.OTHER, "Gemm")}
+    monitored = linked(schema(), said=logits)
+    told = "it comes from Gemm, which gives logits or margins, not probabilities (end the graph with Softmax or Sigmoid)"
+    assert (monitored.score, monitored.label, monitored.refused) == (None, 0, (f"output probabilities is no score: {told}",))
+    with pytest.raises(ModelError, match=r"no output is a score .*; output probabilities is no score: it comes from Gemm"):
+        linked(schema(), outputs=[PROBABILITIES], said=logits)
+
+
+def test_numbers_outside_0_and_1_are_no_score_whatever_their_name() -> None:
+    warm = (np.array([0]), np.array([[-0.4, 1.7]], dtype=np.float32))
+    assert linked(schema(), warm=warm).refused == (
+        "output probabilities is no score: it gives -0.4 for a row of zeros, which is no probability",
+    )
+    assert linked(schema(), warm=(np.array([0]), np.array([[1e-7, 1 + 1e-6]]))).score is not None
+
+
+def test_what_the_graph_says_is_preferred_to_a_name() -> None:
+    outputs = [TensorSpec("probably", "FP32", (-1, 2)), TensorSpec("output", "FP32", (-1, 2))]
+    score = linked(schema(), outputs=outputs, said={"output": OutputMeaning(Scale.PROBABILITY, "Softmax")}).score
+    assert score is not None
+    assert score.output == 1
+
+
+def test_of_outputs_that_are_a_column_each_the_positive_classs_is_the_score() -> None:
+    outputs = [LABEL, TensorSpec("late", "FP32", (-1,)), TensorSpec("on_time", "FP32", (-1,))]
+    classes = ("late", "on_time")
+    said = {name: OutputMeaning(Scale.PROBABILITY, "Softmax", classes, column) for column, name in enumerate(classes)}
+    for order in (outputs, [LABEL, outputs[2], outputs[1]]):
+        score = linked(schema(), outputs=order, said=said).score
+        assert score is not None
+        assert order[score.output].name == "late"
+
+
+def test_text_that_the_graph_does_not_call_a_label_is_not_taken_for_one() -> None:
+    outputs = [TensorSpec("echo", "BYTES", (-1, 1)), TensorSpec("label", "BYTES", (-1,))]
+    assert linked(schema(), outputs=outputs, said={"label": OutputMeaning(is_label=True)}).label == 1
+    assert linked(schema(), outputs=outputs).label == 0
+
+
+def test_the_config_says_what_a_label_of_numbers_means() -> None:
+    config = EntryConfig(Path("config.yaml"), classes=("late", "on_time"))
+    assert linked(schema(), outputs=[LABEL], config=config).labels(np.array([0, 1])) == ["late", "on_time"]
+
+
+def test_a_sequence_is_refused_with_the_remedy(tmp_path: Path) -> None:
     sequence = helper.make_tensor_sequence_value_info("p", TensorProto.FLOAT, None)
     tensor = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None])
     path = write(
         helper.make_graph([helper.make_node("SequenceConstruct", ["x"], ["p"])], "s", [tensor], [sequence]), tmp_path / "model.onnx"
     )
     with pytest.raises(ModelError, match=r"model\.onnx: output 'p' has the type seq\(tensor\(float\)\): only tensors are served"):
-        load("s", "1", path)
-
-
-def test_a_real_zipmap_is_refused_with_the_converters_option(tmp_path: Path) -> None:
-    skl2onnx = pytest.importorskip("skl2onnx")
-    linear_model = pytest.importorskip("sklearn.linear_model")
-    rows = np.array([[0.0], [1.0]], dtype=np.float32)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(skl2onnx.to_onnx(linear_model.LogisticRegression().fit(rows, [0, 1]), rows).SerializeToString())
-    with pytest.raises(ModelError, match=r"convert it with options=\{'zipmap': False\}"):
         load("s", "1", path)
 
 
