@@ -1,66 +1,73 @@
-"""Answered requests of one model version to Arrow micro-batches, one message a partition. Runs in the tap's drain thread.
+"""Answered requests of one model version to Arrow, as parcels for the log. Runs in the tap's drain thread.
 
-Everything is a column here: requests are concatenated first, then mapped to features, scores and decisions at once.
+Everything is a column here: requests are concatenated first, then mapped to features, scores and decisions at once. What a model's privacy
+rules keep back is left out before anything is encoded.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from monitor.codec.arrow import message_of, prediction_columns
+from monitor.codec.arrow import prediction_columns
 from monitor.codec.columns import category_text
-from monitor.codec.identity import partitions_of
-from monitor.events import FeatureKind, Int32s, Int64s, Task
-from monitor.log import ARROW, Message
+from monitor.events import Bools, FeatureKind, Int64s, Task
 from monitor.serving.monitored import Monitored
+from monitor.serving.parcels import Parcel, arrow_parcels
+from monitor.serving.privacy import OPEN, Privacy
 from monitor.serving.row_parameters import Extras
 from monitor.serving.tap import Entry
 from monitor.serving.tensors import Tensor
 
+PARCEL_BYTES: Final = 900_000
+"""About what a parcel may hold: a message has to fit what topics accept, 1 MB where nobody configured it."""
+TRACE: Final = "traceparent"
+NO_RULES: Final[Mapping[str, Privacy]] = MappingProxyType({})
 
-def encode(entries: Sequence[Entry], trusts_client_times: bool, partitions: int) -> list[Message]:
-    """The messages that hold the entries' rows, in order. A row's arrival is the server's, or the client's time where that is trusted."""
+
+def encode(entries: Sequence[Entry], trusts_client_times: bool, privacy: Mapping[str, Privacy] = NO_RULES) -> list[Parcel]:
+    """The entries' rows, in order; without those that are not sampled. A row's arrival is the server's, or the client's time where
+    that is trusted. `privacy` is by model."""
     tapped = entries[0].tapped
+    if not any(entry.rows for entry in entries):
+        return []
+    rules = privacy.get(tapped.model, OPEN)
+    sampled = None
+    if rules.sample < 1.0:
+        entries, sampled = _sampled(entries, rules)
+        if not entries:
+            return []
     monitored = tapped.monitored
-    ids = pa.array([row_id for entry in entries for row_id in entry.ids], pa.string())
     time, arrival = _times(entries, trusts_client_times)
     scores, prediction = _decisions(monitored, entries)
-    features = _features(monitored, entries)
     given = [entry.parameters.segments for entry in entries]
-    segments = _extras(given, [entry.rows for entry in entries], monitored.schema.dimensions, {})
     columns = prediction_columns(
         model=tapped.model,
         version=tapped.version,
-        ids=ids,
+        ids=pa.array([row_id for entry in entries for row_id in entry.ids], pa.string()),
         time=time,
         arrival=arrival,
         prediction=prediction,
         scores=scores,
-        features=features,
-        segments=segments,
+        features=rules.columns(_features(monitored, entries)),
+        segments=rules.columns(_extras(given, [entry.rows for entry in entries], monitored.schema.dimensions, {})),
     )
-    if partitions == 1:
-        return [Message(0, int(arrival.max()), message_of(columns), ARROW)]
-    return _by_partition(columns, arrival, partitions_of(ids, partitions))
+    if any(entry.trace is not None for entry in entries):
+        columns = columns.append_column(TRACE, pa.array([entry.trace for entry in entries for _ in entry.ids], pa.string()))
+    if sampled is not None and not sampled.all():
+        columns, arrival = columns.filter(pa.array(sampled)), arrival[sampled]
+    return arrow_parcels(columns, arrival, PARCEL_BYTES)
 
 
-def _by_partition(columns: pa.RecordBatch, arrival: Int64s, of_row: Int32s) -> list[Message]:
-    """The rows in order of their partitions at once, then a slice for each.
-
-    Each call into Arrow lets go of the interpreter and has to get it back from the event loop: one call a column and partition, some 700
-    for 24 columns, halved what the server could answer.
-    """
-    order = np.argsort(of_row, kind="stable")
-    together, arrival = columns.take(pa.array(order)), arrival[order]
-    partitions, begins = np.unique(of_row[order], return_index=True)
-    edges = [*begins.tolist(), len(order)]
-    return [
-        Message(partition, int(arrival[begin:end].max()), message_of(together.slice(begin, end - begin)), ARROW)
-        for partition, (begin, end) in zip(partitions.tolist(), pairwise(edges), strict=True)
-    ]
+def _sampled(entries: Sequence[Entry], rules: Privacy) -> tuple[list[Entry], Bools]:
+    """The entries of which any row belongs to the sample, and (n,) which of their rows do."""
+    entries = [entry for entry in entries if entry.rows]  # an empty one has no first row to look at
+    rows = np.array([entry.rows for entry in entries])
+    of_row = rules.samples([row_id for entry in entries for row_id in entry.ids])
+    of_entry = np.logical_or.reduceat(of_row, np.cumsum(rows) - rows)
+    return [entry for entry, kept in zip(entries, of_entry.tolist(), strict=True) if kept], of_row[np.repeat(of_entry, rows)]
 
 
 def _times(entries: Sequence[Entry], trusts_client_times: bool) -> tuple[Int64s, Int64s]:
@@ -89,7 +96,11 @@ def _decisions(monitored: Monitored, entries: Sequence[Entry]) -> tuple[dict[str
 
 
 def _features(monitored: Monitored, entries: Sequence[Entry]) -> dict[str, pa.Array]:
-    inputs = {name: _stacked([entry.inputs[name] for entry in entries]) for name in {source.input for source in monitored.sources}}
+    # Column by column in memory: what is taken from it one column at a time is then there as Arrow wants it.
+    inputs = {
+        name: np.asfortranarray(_stacked([entry.inputs[name] for entry in entries]))
+        for name in {source.input for source in monitored.sources}
+    }
     columns = {name: _feature(values) for name, values in monitored.features(inputs).items()}
     given = [entry.parameters.features for entry in entries]
     return columns | _extras(given, [entry.rows for entry in entries], monitored.absent, monitored.schema.features)
@@ -99,7 +110,11 @@ def _feature(values: Tensor) -> pa.Array:
     """A NaN is a value that the client left out (JSON has no other way to one), so it is logged as missing."""
     if values.dtype.kind == "O":
         return pa.array(values, pa.string())
-    return pa.array(np.ascontiguousarray(values), from_pandas=True)
+    values = np.ascontiguousarray(values)
+    if values.dtype.kind == "b" or (values.dtype.kind == "f" and np.isnan(values).any()):
+        return pa.array(values, from_pandas=True)
+    # Not by `pa.array`, which lets go of the interpreter and has to get it back from a busy event loop, for each of the columns.
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def _extras(

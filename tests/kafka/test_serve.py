@@ -28,11 +28,12 @@ from tests.unit.serving_models import logistic, tensor
 
 PARTITIONS = 4
 PATIENCE_SECONDS = 90.0
+OUTAGE_SECONDS = 20.0
 GLANCE_SECONDS = 0.05
 STOP_WITHIN_SECONDS = 20.0
 CONFIG = """
 log: {kind: kafka, bootstrap_servers: "%s", topic_prefix: %s, partitions: %d}
-serving: {repository: models/, port: %d, queue_bytes: %s}
+serving: {repository: models/, port: %d, queue_bytes: %s, spool: {enabled: %s}}
 models:
   - {name: flights, task: binary, classes: [on_time, late], positive_class: late, features: {a: numeric, b: numeric, c: numeric}}
 """
@@ -109,11 +110,11 @@ def start(broker: Cluster, names: Names, tmp_path: Path) -> Iterator[Start]:
     """Starts a server that is ready; kills it at the end."""
     running: list[Serve] = []
 
-    def started(queue_bytes: str = "64MB") -> Serve:
+    def started(queue_bytes: str = "64MB", *, spools: bool = False) -> Serve:
         logistic(tmp_path / "models" / "flights" / "1" / "model.onnx")
         port = free_port()
         config = tmp_path / "monitor.yaml"
-        config.write_text(CONFIG % (broker.bootstrap, names.prefix, PARTITIONS, port, queue_bytes))
+        config.write_text(CONFIG % (broker.bootstrap, names.prefix, PARTITIONS, port, queue_bytes, str(spools).lower()))
         process = subprocess.Popen(
             [sys.executable, "-m", "monitor", "serve", "-c", str(config)],
             env={key: value for key, value in os.environ.items() if not key.startswith("MODEL_MONITOR_")},
@@ -187,7 +188,7 @@ def test_it_starts_without_a_broker_and_catches_up_when_there_is_one(start: Star
     assert serve.infer("a", "b") == 200
     refused = serve.label("a")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    assert "nothing was taken" in refused.json()["error"]
+    assert "not taken, send all of it again" in refused.json()["error"]
     prediction = {"id": "c", "time": int(time.time() * 1_000), "model": "flights", "version": "1", "features": {"a": 1}, "score": 0.9}
     assert serve.client.post("/v1/predictions", json=prediction).status_code == 503
     assert (serve.tap("accepted_rows_total"), serve.tap("written_rows_total"), serve.tap("lost_rows_total")) == (2, 0, 0)
@@ -222,6 +223,52 @@ def test_a_broker_that_dies_and_comes_back_costs_what_the_full_queue_counted_and
     assert serve.stop() < STOP_WITHIN_SECONDS
     assert serve.said("stopped")["predictions_lost"] == lost
     assert len(set(ids_in(sent(broker, f"{names.prefix}predictions")))) == 202 - lost
+
+
+def test_an_outage_with_a_spool_costs_nothing_and_leaves_the_order_in_each_partition(start: Start, broker: Cluster, names: Names) -> None:
+    serve = start(spools=True)
+    sent_ids: list[str] = []
+
+    def ask() -> None:
+        sent_ids.append(f"flight-{len(sent_ids):05d}")
+        assert serve.infer(sent_ids[-1]) == 200
+
+    for _ in range(50):
+        ask()
+    until(lambda: serve.tap("written_rows_total") == 50, "what came before is written")
+    broker.kill(1)
+    end = time.monotonic() + OUTAGE_SECONDS
+    while time.monotonic() < end:
+        ask()
+        time.sleep(0.02)
+    assert serve.tap("written_rows_total") == 50
+    broker.start(1)
+    until(lambda: serve.tap("written_rows_total") > 50, "what waited is being written")
+    for _ in range(50):
+        ask()
+    until(lambda: serve.tap("written_rows_total") == len(sent_ids), "all of it is")
+    assert serve.stop() < STOP_WITHIN_SECONDS
+    assert serve.said("stopped")["predictions_lost"] == 0
+    records = sent(broker, f"{names.prefix}predictions")
+    assert set(ids_in(records)) == set(sent_ids)
+    for partition in range(PARTITIONS):
+        logged = [row_id for record in records if record.partition == partition for row_id in record.ids]
+        assert list(dict.fromkeys(logged)) == sorted(set(logged)), "what was sent twice apart"
+
+
+def test_what_a_killed_server_had_spooled_is_sent_by_the_next_one(start: Start, broker: Cluster, names: Names) -> None:
+    broker.kill(1)
+    first = start(spools=True)
+    ids = [f"flight-{number}" for number in range(100)]
+    assert all(first.infer(*ids[begin : begin + 10]) == 200 for begin in range(0, 100, 10))
+    until(lambda: first.tap("spooled_rows") == 100, "all of it is on disk")
+    first.process.kill()
+    first.process.wait()
+    broker.start(1)
+    second = start(spools=True)
+    until(lambda: second.tap("written_rows_total") == 100, "it is sent")
+    assert second.stop() < STOP_WITHIN_SECONDS
+    assert ids_in(sent(broker, f"{names.prefix}predictions")) == sorted(ids)
 
 
 @pytest.mark.parametrize("had_a_broker", [False, True])
