@@ -43,10 +43,46 @@ class MethodNotAllowed(Refusal):
         return ((b"allow", ", ".join(self._allowed).encode()),)
 
 
+class Unauthorized(Refusal):
+    """No token, or an unknown one."""
+
+    status = 401
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return ((b"www-authenticate", b"Bearer"),)
+
+
+class Forbidden(Refusal):
+    """The token is known, and not good for this model."""
+
+    status = 403
+
+
 class TooLarge(Refusal):
     """The body is over `serving.max_body_bytes`."""
 
     status = 413
+
+
+class TooBusy(Refusal):
+    """A queue is full, or a sender is over its rate; the same request may succeed after so many seconds."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        self._retry_after_seconds = retry_after_seconds
+        super().__init__(message)
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return ((b"retry-after", b"%d" % self._retry_after_seconds),)
+
+
+class DeadlineExceeded(Refusal):
+    """The request's own `timeout` passed before its run began."""
+
+    status = 503
 
 
 class InferenceFailed(Refusal):

@@ -1,24 +1,64 @@
-"""Runs the application under uvicorn from a bound socket to a clean stop, within bounds that clients cannot stretch."""
+"""Runs the application from a bound socket to a clean stop, within bounds that clients cannot stretch.
 
-import contextlib
-import errno
+The stop: not ready; after `stop_delay_seconds` nobody new is let in; what has begun is answered, with `connection: close`; what has not
+ended after `DRAIN_SECONDS` is told 503. Whoever's bytes are on their way then has `ON_ITS_WAY_SECONDS` to arrive.
+"""
+
+import asyncio
 import gc
+import resource
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from types import FrameType
+from typing import Final, Protocol
 
-import uvicorn
+import structlog
+import uvloop
 
-from monitor.errors import AddressInUse, MonitorError
-from monitor.serving.app import App
-from monitor.serving.connection import connection_class
+from monitor.serving import series
+from monitor.serving.binding import address_of, bind, listen
+from monitor.serving.house import House
+from monitor.serving.http import Receive, Scope, Send
+from monitor.serving.listening import Listener
+from monitor.serving.measured import Meters
+from monitor.serving.tally import Tally
+from monitor.serving.workers.crowd import Crowd
 
-BACKLOG = 2048
-DRAIN_SECONDS = 8
+__all__ = ["ServerSettings", "Service", "address_of", "bind", "run"]
+
+_logger = structlog.get_logger(__name__)
+
+DRAIN_SECONDS: Final = 8.0
 """What requests in progress get after SIGTERM; with the tap's flush it stays within the 20 s that are promised."""
-COLLECTOR_THRESHOLDS = (10_000, 20, 20)
+ON_ITS_WAY_SECONDS: Final = 0.2
+CUT_OFF_SECONDS: Final = 1.0
+"""For those that were cut off to be told so."""
+SWEEP_SECONDS: Final = 0.25
+"""How often it is looked whose time is up: one look for all costs less than a timer for each."""
+FILES_WANTED: Final = 65_536
+RESERVED_FILES: Final = 128
+"""File descriptors for all that is no connection: models, logs, siblings."""
+COLLECTOR_THRESHOLDS: Final = (10_000, 20, 20)
+
+
+class Application(Protocol):
+    """ASGI, and a flag that is set from when it is served until it stops."""
+
+    ready: bool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class Service(Protocol):
+    """What runs beside HTTP on the same loop: gRPC, the channel between workers."""
+
+    async def start(self) -> None:
+        """Before the first request. What it raises ends the server."""
+
+    async def stop(self, grace_seconds: float) -> None:
+        """When nobody new is let in: ends what has begun, within that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,98 +67,152 @@ class ServerSettings:
 
     request_timeout_seconds: float
     keep_alive_seconds: float
+    connections_limit: int = 8_192
+    """Of one process; fewer where it may not have so many files open."""
+    stop_delay_seconds: float = 0.0
+    """How long it goes on, not ready, before it stops: for load balancers that are slow to notice."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet, so that a taken port is known before anything is loaded. Raises `AddressInUse`."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except socket.gaierror as error:
-        raise MonitorError(
-            f"serving.host: {host!r} is no address of this machine ({error.strerror}); expected an IP address or a name"
-        ) from None
-    bound = socket.socket(family, kind, protocol)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        raise _bind_error(host, port, error) from None
-    return bound
+def run(
+    app: Application,
+    bound: socket.socket,
+    settings: ServerSettings,
+    on_listening: Callable[[], None],
+    *,
+    meters: Meters | None = None,
+    services: Sequence[Service] = (),
+    crowd: Crowd | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT; returns once no request is in progress, or `DRAIN_SECONDS` later. Raises `AddressInUse`.
 
-
-def address_of(bound: socket.socket) -> str:
-    """host:port, as a URL has it."""
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def run(app: App, bound: socket.socket, settings: ServerSettings, on_listening: Callable[[], None]) -> None:
-    """Serves until SIGTERM or SIGINT; returns once no request is in progress, or `DRAIN_SECONDS` later. Raises `AddressInUse`."""
-    try:
-        # Two that bind at once both succeed; only one of them can listen.
-        bound.listen(BACKLOG)
-    except OSError as error:
-        host, port = bound.getsockname()[:2]
-        raise _bind_error(host, port, error) from None
-    config = uvicorn.Config(
-        app,
-        http=connection_class(settings.request_timeout_seconds),
-        loop="uvloop",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # goes to call_later, which takes fractions
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        backlog=BACKLOG,
-    )
+    A second signal cuts the waiting short. `crowd` are the processes that share the socket, None where there is no other.
+    """
     # What is loaded stays: the collector need not walk it again, and it need not run for every few hundred of a busy server's predictions
     # that wait for the tap. One comparison on a shared machine had 13 µs less CPU a request; it was not
     # repeated, so it is a direction, not a figure.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    _Server(config, app, on_listening).run(sockets=[bound])
+    server = Server(app, bound, settings, meters or Meters(), services, crowd)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_until_signalled(server, on_listening))
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, but for the signals: it raises them again after its stop, which would end the process before the tap is flushed."""
+class Server:
+    """One application on one socket. For the event loop's thread."""
 
-    def __init__(self, config: uvicorn.Config, app: App, on_listening: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        app: Application,
+        bound: socket.socket,
+        settings: ServerSettings,
+        meters: Meters,
+        services: Sequence[Service] = (),
+        crowd: Crowd | None = None,
+    ) -> None:
         self._app = app
-        self._on_listening = on_listening
+        self._bound = bound
+        self._settings = settings
+        self._meters = meters
+        self._services = services
+        self._crowd = crowd
+        self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._app.ready = True
-        self._on_listening()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def stop(self) -> None:
+        """Begins the stop; called again, hurries it."""
         self._app.ready = False
-        super().handle_exit(sig, frame)
+        if self._stopping.is_set():
+            self._hurried.set()
+        self._stopping.set()
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        former = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for sig, handler in former.items():
-                signal.signal(sig, handler)
-
-
-def _bind_error(host: str, port: int, error: OSError) -> MonitorError:
-    if error.errno == errno.EADDRINUSE:
-        return AddressInUse(
-            f"{host}:{port} is in use: stop what listens there, or set serving.port (MODEL_MONITOR_SERVING__PORT) to a free one"
+    async def serve(self, on_listening: Callable[[], None]) -> None:
+        """Returns after the stop. Raises `AddressInUse`, and what a service raises at its start."""
+        settings = self._settings
+        limit = min(settings.connections_limit, _files_limit() - RESERVED_FILES)
+        house = House(
+            self._app,
+            asyncio.get_running_loop(),
+            settings.request_timeout_seconds,
+            settings.keep_alive_seconds,
+            self._meters.endpoint("connection"),
         )
-    return MonitorError(
-        f"{host}:{port} cannot be listened on: {error.strerror}; expected an address of this machine in serving.host, and a port it may use"
-    )
+
+        def add_to(tally: Tally) -> None:
+            tally.add(series.READY, (), int(self._app.ready))
+            tally.add(series.CONNECTIONS, (), len(house.connections))
+            tally.add(series.CONNECTIONS_LIMIT, (), limit)
+            tally.add(series.ACTIVE_REQUESTS, (), len(house.tasks))
+
+        self._meters.also(add_to)
+        listener = Listener(self._bound, house, limit, self._crowd)
+        async with AsyncExitStack() as started:
+            for service in self._services:
+                await service.start()
+                started.push_async_callback(service.stop, 0.0)
+            listen(self._bound)
+            listener.start()
+            self._app.ready = True
+            on_listening()
+            sweeping = asyncio.create_task(_sweep(house, self._crowd))
+            await self._stopping.wait()
+            await _within(settings.stop_delay_seconds, self._hurried.wait())
+            started.pop_all()
+            ends = [self._drain(house, listener), *(service.stop(DRAIN_SECONDS) for service in self._services)]
+            for outcome in await asyncio.gather(*ends, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    # One that fails must not keep the others from their end.
+                    _logger.error("the stop of a part failed", exc_info=outcome)
+            sweeping.cancel()
+
+    async def _drain(self, house: House, listener: Listener) -> None:
+        house.stopping = True
+        listener.stop()
+        await listener.settled()
+        await _within(ON_ITS_WAY_SECONDS, self._hurried.wait())
+        if not house.connections:
+            return
+        for connection in list(house.connections):
+            connection.close_if_idle()
+        await _within(DRAIN_SECONDS, house.empty.wait(), self._hurried.wait())
+        if house.tasks:
+            _logger.warning("requests are cut off: they were not whole, or not answered, in time", requests=len(house.tasks))
+        for task in list(house.tasks):
+            task.cancel()
+        await _within(CUT_OFF_SECONDS, house.empty.wait())
+        for connection in list(house.connections):
+            connection.abort()
+
+
+async def _until_signalled(server: Server, on_listening: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    await server.serve(on_listening)
+
+
+async def _sweep(house: House, crowd: Crowd | None) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        if crowd is not None:
+            crowd.tell(len(house.connections))
+        house.expire()
+
+
+async def _within(seconds: float, *events: Coroutine[object, object, object]) -> None:
+    """Waits for the first of them, at most so long."""
+    tasks = [asyncio.ensure_future(event) for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _files_limit() -> int:
+    """How many files this process may have open, having asked for all that it may ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES_WANTED and soft != resource.RLIM_INFINITY:
+        soft = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return FILES_WANTED if soft == resource.RLIM_INFINITY else soft

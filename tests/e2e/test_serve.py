@@ -1,76 +1,20 @@
 """`model-monitor serve` as a process of its own: real sockets, a real model, the real log; and clients that mean no good."""
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import pyarrow as pa
 import pytest
 
-from monitor.clock import WallClock
 from monitor.events import Stream
-from monitor.log.embedded import EmbeddedLog
-from tests.unit.serving_models import logistic, tensor
-
-START_WITHIN_SECONDS = 60
-STOP_WITHIN_SECONDS = 20
-FLIGHT = {"inputs": [tensor("X", "FP32", [1, 3], [1, 2, 3])]}
-CONFIG = """
-log: {kind: embedded, path: data/log.db, partitions: %(partitions)d, max_bytes: %(max_bytes)s}
-serving: {%(repository)s port: %(port)d, request_timeout: 1s, max_body_bytes: 1MB}
-models:
-  - {name: flights, task: binary, classes: [on_time, late], positive_class: late, features: {a: numeric, b: numeric, c: numeric}}
-"""
-
-
-@dataclass
-class Serve:
-    """A running server and what it left behind."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[str]
-    partitions: int
-    stderr: str = field(default="")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=STOP_WITHIN_SECONDS)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        _, self.stderr = self.process.communicate(timeout=STOP_WITHIN_SECONDS)
-        return self.process.returncode
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def logged(self, stream: Stream) -> list[dict[str, object]]:
-        """Every event of the log, with its partition."""
-        log = EmbeddedLog(self.folder / "data" / "log.db", partitions=self.partitions, clock=WallClock())
-        rows: list[dict[str, object]] = []
-        with closing(log):
-            for partition in range(self.partitions):
-                for record in log.read(stream, partition, 0, 100_000_000):
-                    arrow = record.content_type.startswith("application/vnd.apache.arrow")
-                    events = pa.ipc.open_stream(record.value).read_all().to_pylist() if arrow else json.loads(record.value)
-                    rows += [event | {"partition": partition} for event in events]
-        return rows
-
+from tests.e2e.servers import FLIGHT, START_WITHIN_SECONDS, STOP_WITHIN_SECONDS, Serve, answers, launch, ready, received
 
 Start = Callable[..., Serve]
 
@@ -80,8 +24,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a server that is ready, with the settings given; kills it at the end."""
     running: list[Serve] = []
 
-    def started(*, repository: bool = True, partitions: int = 1, max_bytes: str = "1GB") -> Serve:
-        running.append(launch(tmp_path, repository, partitions, max_bytes))
+    def started(*, repository: bool = True, partitions: int = 1, max_bytes: str = "1GB", serving: str = "") -> Serve:
+        running.append(launch(tmp_path, repository=repository, partitions=partitions, max_bytes=max_bytes, serving=serving))
         return ready(running[-1])
 
     yield started
@@ -95,56 +39,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     serve = launch(tmp_path_factory.mktemp("shared"))
     yield ready(serve)
     serve.kill()
-
-
-def launch(folder: Path, repository: bool = True, partitions: int = 1, max_bytes: str = "1GB", port: int | None = None) -> Serve:
-    logistic(folder / "models" / "flights" / "1" / "model.onnx")
-    port = free_port() if port is None else port
-    values = {"port": port, "repository": "repository: models/," if repository else "", "partitions": partitions, "max_bytes": max_bytes}
-    (folder / "monitor.yaml").write_text(CONFIG % values)
-    (folder / "home").mkdir()
-    # CI silences the runtime's telemetry by itself, so it must not be set.
-    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "ORT_DISABLE_TELEMETRY")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "monitor", "serve", "-c", str(folder / "monitor.yaml")],
-        env=environment | {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return Serve(folder, port, process, partitions)
-
-
-def ready(serve: Serve) -> Serve:
-    deadline = time.monotonic() + START_WITHIN_SECONDS
-    while not answers(serve):
-        assert serve.process.poll() is None, serve.process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return serve
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(serve: Serve) -> bool:
-    try:
-        return httpx.get(f"{serve.url}/v2/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def received(connection: socket.socket) -> bytes:
-    """Everything until the server closes."""
-    parts = []
-    with suppress(ConnectionResetError):
-        while part := connection.recv(65_536):
-            parts.append(part)
-    return b"".join(parts)
 
 
 def test_what_was_answered_is_logged_and_labels_are_durable(start: Start) -> None:
@@ -193,10 +87,11 @@ def test_a_full_log_is_a_503_for_labels_and_nothing_for_inference(start: Start) 
                 break
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "5"
-        assert "nothing was taken" in answer.json()["error"]
+        assert "not taken, send all of it again" in answer.json()["error"]
         assert client.post("/v2/models/flights/infer", json=FLIGHT).status_code == 200
     assert serve.stop() == 0
-    assert json.loads(serve.stderr.splitlines()[-1])["predictions_lost"] == 1
+    ended = json.loads(serve.stderr.splitlines()[-1])
+    assert (ended["predictions_lost"], ended["predictions_spooled"]) == (0, 1)
 
 
 def test_a_port_in_use_is_told_before_anything_else_starts(tmp_path: Path) -> None:
@@ -221,6 +116,51 @@ def test_sigterm_ends_it_with_clients_connected(start: Start) -> None:
         assert time.monotonic() - started < STOP_WITHIN_SECONDS
         assert silent.recv(1) == b""
     assert len(serve.logged(Stream.PREDICTIONS)) == 1
+
+
+@pytest.mark.parametrize("serving", ["", "workers: 2"])
+def test_no_request_that_was_taken_fails_at_a_stop_and_every_answer_is_logged(start: Start, serving: str) -> None:
+    serve = start(serving=serving)
+    answered: list[str] = []
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=serve.url, timeout=STOP_WITHIN_SECONDS) as client:
+            while True:
+                try:
+                    answer = client.post("/v2/models/flights/infer", json=FLIGHT)
+                except httpx.ConnectError:
+                    # Nobody is let in any more.
+                    return
+                except httpx.TransportError as error:
+                    failed.append(error)
+                    return
+                assert answer.status_code == 200
+                answered.append(answer.json()["id"])
+
+    asking = [threading.Thread(target=ask) for _ in range(8)]
+    for each in asking:
+        each.start()
+    while len(answered) < 200:
+        time.sleep(0.01)
+    assert serve.stop() == 0
+    for each in asking:
+        each.join()
+    assert failed == []
+    assert sorted(str(event["id"]) for event in serve.logged(Stream.PREDICTIONS)) == sorted(answered)
+
+
+def test_a_second_signal_ends_it_at_once(start: Start) -> None:
+    serve = start()
+    with serve.connect() as half:
+        half.sendall(b"POST /v1/labels HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        serve.process.send_signal(signal.SIGTERM)
+        while answers(serve):
+            time.sleep(0.01)
+        started = time.monotonic()
+        assert serve.stop() == 0
+        assert time.monotonic() - started < STOP_WITHIN_SECONDS / 4
+        assert received(half).startswith(b"HTTP/1.1 503")
 
 
 @pytest.mark.parametrize(

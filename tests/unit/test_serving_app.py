@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 from monitor.export.serving_metrics import render
 from monitor.serving.http import Event
 from monitor.serving.ids import Mint
+from monitor.serving.inference import Inference
 from tests.unit.serving_models import NOON, Bench, bench, logistic, tensor
 
 ONE = {"inputs": [tensor("X", "FP32", [1, 3], [1, 2, 3])]}
@@ -108,9 +110,22 @@ def test_a_body_over_the_limit_is_a_413(server: Bench) -> None:
     assert (answer.status, "larger than 100,000 bytes" in answer.error) == (413, True)
 
 
-def test_binary_tensors_are_refused_with_the_remedy(server: Bench) -> None:
-    answer = server.call("POST", "/v2/models/flights/infer", b"{}\0\0", {"Inference-Header-Content-Length": "2"})
-    assert (answer.status, "binary_data=False" in answer.error) == (400, True)
+def test_binary_tensors_go_in_and_out(server: Bench) -> None:
+    values = np.array([[1, 2, 3]], "<f4").tobytes()
+    tensor = {"name": "X", "datatype": "FP32", "shape": [1, 3], "parameters": {"binary_data_size": len(values)}}
+    wanted = {"name": "probabilities", "parameters": {"binary_data": True}}
+    text = json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode()
+    answer = server.call("POST", "/v2/models/flights/infer", text + values, {"Inference-Header-Content-Length": str(len(text))})
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/octet-stream")
+    ends = int(answer.headers["inference-header-content-length"])
+    assert json.loads(answer.body[:ends])["outputs"][0]["parameters"] == {"binary_data_size": 8}
+    told = server.infer("flights", ONE).json["outputs"][1]["data"]
+    assert np.frombuffer(answer.body[ends:], "<f4").tolist() == pytest.approx(told)
+
+
+def test_a_length_that_is_no_number_is_a_400(server: Bench) -> None:
+    answer = server.call("POST", "/v2/models/flights/infer", b"{}", {"Inference-Header-Content-Length": "-2"})
+    assert (answer.status, "must be the number of bytes" in answer.error) == (400, True)
 
 
 def test_ids_come_back_as_sent_derived_or_minted(server: Bench) -> None:
@@ -152,24 +167,23 @@ def test_requests_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     server.infer("flights", TWO)
     server.infer("flights", {})
     server.infer("other", ONE)
-    stats = server.app.stats()
-    infer = next(endpoint for endpoint in stats.endpoints if endpoint.endpoint == "infer")
-    assert (infer.model, infer.version, infer.codes, infer.rows, sum(infer.buckets)) == ("flights", "1", {200: 2, 400: 1}, 3, 3)
-    assert next(endpoint for endpoint in stats.endpoints if endpoint.endpoint == "other").codes == {404: 1}
-    page, content_type = render(stats)
+    infer = server.meters.endpoint("infer", "flights", "1")
+    assert ({code: count for code, count in infer.codes.items() if count}, infer.rows) == ({200: 2, 400: 1}, 3)
+    assert server.meters.endpoint("other").codes[404] == 1
+    page, content_type = render(server.meters.tally())
     lines = page.decode().splitlines()
     assert content_type.startswith(b"text/plain")
     assert 'model_monitor_serving_requests_total{code="200",endpoint="infer",model="flights",version="1"} 2.0' in lines
     assert 'model_monitor_serving_rows_total{endpoint="infer",model="flights",version="1"} 3.0' in lines
     assert 'model_monitor_serving_request_seconds_count{endpoint="infer",model="flights",version="1"} 3.0' in lines
-    assert 'model_monitor_serving_tap_lost_rows_total{reason="queue_full"} 0.0' in lines
+    assert 'model_monitor_serving_run_seconds_count{model="flights",version="1"} 2.0' in lines
     assert not any("_created" in line for line in lines)
 
 
 def test_a_bug_is_a_500_that_tells_nothing_and_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logistic(tmp_path / "flights" / "1" / "model.onnx")
     server = bench(tmp_path)
-    monkeypatch.setattr(server.app, "_mint", None)
+    monkeypatch.setattr(Inference, "_ids", None)
     answer = server.infer("flights", ONE)
     assert (answer.status, answer.error) == (500, "internal error; the server's log has the details")
 
@@ -182,5 +196,5 @@ def test_a_gateway_and_the_help_import_neither_runtime_nor_metrics() -> None:
         "print(json.dumps([light, sorted(sys.modules)]))"
     )
     light, gateway = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout)
-    assert not {"numpy", "pyarrow", "pydantic", "uvicorn"} & set(light)
+    assert not {"numpy", "pyarrow", "pydantic", "uvloop"} & set(light)
     assert not {"onnxruntime", "prometheus_client", "pandas"} & set(gateway)
