@@ -46,6 +46,8 @@ models:
 
 STEADY: Final = 0.7
 """Of what a server answers at most: a load that it should carry without a tail."""
+STEADY_LIMIT: Final = 10_000.0
+"""What the client in Python can ask for without being what is measured."""
 
 Running = Callable[[], AbstractContextManager[tuple[psutil.Process, int]]]
 
@@ -179,7 +181,7 @@ def main() -> None:
         shown(results)
         for each in compared:
             if each.label in results and each.label.startswith("serve"):
-                rate = STEADY * max(round_.load.per_second for round_ in results[each.label])
+                rate = min(STEADY_LIMIT, STEADY * max(round_.load.per_second for round_ in results[each.label]))
                 steady = paced(each, rate, chosen.connections, 2 * chosen.seconds)
                 p50, p99 = steady.quantile_ms(0.5), steady.quantile_ms(0.99)
                 print(f"{each.label} at {rate:,.0f} requests/s: p50 {p50:.2f} ms, p99 {p99:.2f} ms (2 x p50 + 5 = {2 * p50 + 5:.2f})")
