@@ -16,6 +16,7 @@ from monitor.codec.events_json import parse_labels_json, parse_predictions_json
 from monitor.commands.opening import connection_of, kafka_only, open_log
 from monitor.config import Settings
 from monitor.config.serving import LatestVersions
+from monitor.errors import AddressInUse
 from monitor.events import Schema, Stream
 from monitor.export.serving_metrics import render
 from monitor.log import Log
@@ -362,8 +363,10 @@ def _grpc(
     from monitor.serving.grpc.service import Service
 
     grpc = GrpcServer(Service(registry, inference, control, tokens, meters, clock, readiness.is_ready), section.max_body_bytes)
+    if slot.grpc_port is not None:
+        return _GrpcService(grpc, section.host, slot.grpc_port, is_shared=True, is_optional=False)
     return _GrpcService(
-        grpc, section.host, (section.grpc_port or 0) if slot.grpc_port is None else slot.grpc_port, slot.grpc_port is not None
+        grpc, section.host, section.grpc_port or 0, is_shared=False, is_optional="grpc_port" not in section.model_fields_set
     )
 
 
@@ -381,9 +384,17 @@ class _GrpcService:
     host: str
     port: int
     is_shared: bool
+    is_optional: bool
+    """Whether the port is only the usual one: two servers on one machine need not configure what neither uses."""
 
     async def start(self) -> None:
-        port = await self.server.start(self.host, self.port, shared=self.is_shared)
+        try:
+            port = await self.server.start(self.host, self.port, shared=self.is_shared)
+        except AddressInUse as error:
+            if not self.is_optional:
+                raise
+            _logger.warning("no gRPC: nobody configured its port, and the usual one is taken", reason=str(error))
+            return
         _logger.info("serving gRPC", host=self.host, port=port)
 
     async def stop(self, grace_seconds: float) -> None:
