@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from monitor.events import Schema
 from monitor.serving.grpc.messages import ModelInferRequest, ModelInferResponse
 from tests.unit.serving_grpc import Running, running
-from tests.unit.serving_models import echo, logistic, named_inputs, schema
+from tests.unit.serving_models import echo, logistic, named_inputs, schema, write
 
 NUMBERS: dict[str, tuple[int, Any]] = {
     "BOOL": (TensorProto.BOOL, np.array([[True, False]])),
@@ -55,6 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     root = tmp_path_factory.mktemp("models")
     logistic(root / "flights" / "1" / "model.onnx")
     logistic(root / "flights" / "2" / "model.onnx", classes=("on_time", "late"))
+    halves(root / "halves" / "1" / "model.onnx")
     named_inputs(root / "named" / "1" / "model.onnx")
     for datatype, (kind, _) in NUMBERS.items():
         echo(root / f"echo-{datatype}" / "1" / "model.onnx", kind, [None, 2])
@@ -66,6 +68,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def client(server: Running) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(server.url) as client:
         yield client
+
+
+def halves(path: Path) -> None:
+    """x → half, the same in half precision, and whole, the same."""
+    nodes = [helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16), helper.make_node("Identity", ["x"], ["whole"])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])]
+    outputs = [
+        helper.make_tensor_value_info("half", TensorProto.FLOAT16, [None, 2]),
+        helper.make_tensor_value_info("whole", TensorProto.FLOAT, [None, 2]),
+    ]
+    write(helper.make_graph(nodes, "halves", inputs, outputs), path)
 
 
 def schema_of(model: str, _version: str) -> Schema | None:
@@ -162,6 +175,16 @@ def test_every_datatype_typed(server: Running, datatype: str) -> None:
     [output] = response.outputs
     assert list(output.shape) == [1, 2]
     assert output.contents == request.inputs[0].contents or "nan" in str(elements)
+
+
+def test_typed_requests_are_answered_raw_where_an_output_has_no_typed_form(server: Running) -> None:
+    request = ModelInferRequest(model_name="halves")
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 2]).contents.fp32_contents.extend([0.5, -3])
+    response = ModelInferResponse.FromString(server.raw("ModelInfer", request.SerializeToString()))
+    assert [(output.name, output.datatype) for output in response.outputs] == [("half", "FP16"), ("whole", "FP32")]
+    half, whole = response.raw_output_contents
+    assert np.frombuffer(half, np.float16).tolist() == np.frombuffer(whole, np.float32).tolist() == [0.5, -3]
+    assert not any(output.HasField("contents") for output in response.outputs)
 
 
 def test_ids_times_and_segments_are_json_in_parameters(server: Running, client: triton.InferenceServerClient) -> None:

@@ -47,6 +47,20 @@ def test_a_host_that_is_not_here_is_refused_with_its_key() -> None:
         hold("no such host", 0)
 
 
+def test_a_port_whose_last_connections_were_closed_just_now_can_be_held() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as former:
+        port = former.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            # The side that closes first keeps the connection for a minute, in case something of it is still on its way.
+            former.accept()[0].close()
+    hold("127.0.0.1", port).close()
+
+
+def test_a_server_says_what_is_wrong_with_its_host(root: Path) -> None:
+    with running(root) as server, pytest.raises(MonitorError, match=r"203\.0\.113\.1:0 cannot be listened on for gRPC: .*serving\.host"):
+        server.begin(server.another().start("203.0.113.1", 0)).result(PATIENCE_SECONDS)
+
+
 def test_two_servers_that_do_not_share_never_get_one_port(root: Path) -> None:
     with running(root) as server:
         for shared in (False, True):
