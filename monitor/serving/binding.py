@@ -1,68 +1,116 @@
-"""The HTTP port: bound before anything is loaded, so that a taken one is told at once, and listened on once everything is."""
+"""The ports: taken before anything is loaded, so that a taken one is told at once, and shared only with who is meant to share them.
+
+gRPC lets several processes listen on one port (SO_REUSEPORT), and would let a second daemon in as silently; and where it cannot listen, it
+does not say why.
+"""
 
 import errno
 import socket
-from typing import Final
+from typing import Final, NamedTuple
 
 from monitor.errors import AddressInUse, MonitorError
 
 BACKLOG: Final = 2048
 
+Address = tuple[str, int]
+
+
+class PortKey(NamedTuple):
+    """Which port is meant, for who has to choose another one: its key under `serving`, and what it is for where that needs saying."""
+
+    key: str
+    purpose: str = ""
+
+
+HTTP: Final = PortKey("port")
+GRPC: Final = PortKey("grpc_port", " for gRPC")
+
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet. Raises `AddressInUse`."""
-    bound, address = _made(host, port)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return _bound(bound, address, host, port)
+    """A socket for HTTP that does not listen yet. Raises `AddressInUse`."""
+    return _bound(host, port, HTTP, socket.SO_REUSEADDR)
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """A socket that keeps a port for others, which bind it themselves with SO_REUSEPORT, as gRPC's servers do. Raises `AddressInUse`."""
-    reserved, address = _made(host, port)
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return _bound(reserved, address, host, port)
+    """A socket that keeps a port for gRPC's servers, which bind it themselves with SO_REUSEPORT. Raises `AddressInUse`."""
+    return _bound(host, port, GRPC, socket.SO_REUSEPORT)
+
+
+def hold(host: str, port: int) -> socket.socket:
+    """A socket for gRPC that listens there alone, and answers nobody; port 0 becomes a free one. Raises `AddressInUse`.
+
+    Whoever starts several processes on one port holds it from its own start until just before theirs, and closes it then. Two daemons that
+    do so never share a port: while one holds it the other can neither hold it nor listen, and nobody can hold what is listened on.
+    """
+    held = _bound(host, port, GRPC, socket.SO_REUSEADDR)
+    try:
+        _listen(held, 1, GRPC)
+    except MonitorError:
+        held.close()
+        raise
+    return held
 
 
 def listen(bound: socket.socket) -> None:
-    """Has the kernel take connections; of several processes that share the socket the first one does. Raises `AddressInUse`."""
-    try:
-        # Two that bind at once both succeed; only one of them can listen.
-        bound.listen(BACKLOG)
-    except OSError as error:
-        host, port = bound.getsockname()[:2]
-        raise _bind_error(host, port, error) from None
+    """Has the kernel take HTTP connections; of several processes that share the socket the first one does. Raises `AddressInUse`."""
+    _listen(bound, BACKLOG, HTTP)
+
+
+def resolve(host: str, port: int) -> str:
+    """The numeric address, as gRPC takes it: gRPC itself would listen on all that a name has."""
+    return _written(_first(host, port)[1])
 
 
 def address_of(bound: socket.socket) -> str:
     """host:port, as a URL has it."""
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return _written(bound.getsockname())
 
 
-def _made(host: str, port: int) -> tuple[socket.socket, object]:
+def in_use(address: str, port_key: PortKey) -> AddressInUse:
+    key, variable = port_key.key, f"MODEL_MONITOR_SERVING__{port_key.key.upper()}"
+    return AddressInUse(f"{address} is in use: stop what listens there, or set serving.{key} ({variable}) to a free one")
+
+
+def _first(host: str, port: int) -> tuple[socket.AddressFamily, Address]:
+    """The family and socket address that a host and port mean."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
         raise MonitorError(
             f"serving.host: {host!r} is no address of this machine ({error.strerror}); expected an IP address or a name"
         ) from None
-    return socket.socket(family, kind, protocol), address
+    return family, (str(address[0]), int(address[1]))
 
 
-def _bound(made: socket.socket, address: object, host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, port_key: PortKey, option: int) -> socket.socket:
+    family, address = _first(host, port)
+    made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.bind(address)  # type: ignore[arg-type]  # of the family that it was made for
+        made.setsockopt(socket.SOL_SOCKET, option, 1)
+        made.bind(address)
     except OSError as error:
         made.close()
-        raise _bind_error(host, port, error) from None
+        raise _refused(f"{host}:{port}", port_key, error) from None
     return made
 
 
-def _bind_error(host: str, port: int, error: OSError) -> MonitorError:
+def _listen(bound: socket.socket, backlog: int, port_key: PortKey) -> None:
+    try:
+        # Two that bind at once both succeed; only one of them can listen.
+        bound.listen(backlog)
+    except OSError as error:
+        raise _refused(address_of(bound), port_key, error) from None
+
+
+def _refused(address: str, port_key: PortKey, error: OSError) -> MonitorError:
     if error.errno == errno.EADDRINUSE:
-        return AddressInUse(
-            f"{host}:{port} is in use: stop what listens there, or set serving.port (MODEL_MONITOR_SERVING__PORT) to a free one"
-        )
+        return in_use(address, port_key)
     return MonitorError(
-        f"{host}:{port} cannot be listened on: {error.strerror}; expected an address of this machine in serving.host, and a port it may use"
+        f"{address} cannot be listened on{port_key.purpose}: {error.strerror}; expected an address of this machine in serving.host, and a "
+        f"port it may use in serving.{port_key.key}"
     )
+
+
+def _written(address: Address) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -35,3 +35,8 @@ class Mint:
         self._at += _DIGITS
         # The variant digit is one of 8, 9, a, b: binary 10, then two random bits.
         return f"{head}{digits[:3]}-{'89ab'[int(digits[3], 16) & 3]}{digits[4:7]}-{digits[7:]}"
+
+
+def row_ids(identity: str, rows: int) -> list[str]:
+    """What the rows of a request are called by its id: itself where there is one row, else `<id>/<row>`."""
+    return [identity] if rows == 1 else [f"{identity}/{row}" for row in range(rows)]

@@ -7,7 +7,7 @@ import structlog
 
 from monitor.clock import Milliseconds
 from monitor.log.admission import FUTURE_LIMIT_MS
-from monitor.serving.ids import Mint
+from monitor.serving.ids import Mint, row_ids
 from monitor.serving.refusals import BadRequest, Refusal
 from monitor.serving.requests import Answer, InferRequest
 from monitor.serving.row_parameters import NO_PARAMETERS
@@ -72,10 +72,5 @@ class Inference:
         """The rows' ids and the request's: as sent, derived from each other, or minted."""
         ids = request.parameters.ids
         if ids is None:
-            if not request.id:
-                ids = self._mint.ids(request.rows, now)
-            elif request.rows == 1:
-                ids = [request.id]
-            else:
-                ids = [f"{request.id}/{row}" for row in range(request.rows)]
+            ids = row_ids(request.id, request.rows) if request.id else self._mint.ids(request.rows, now)
         return ids, request.id or (ids[0] if request.rows == 1 else self._mint.ids(1, now)[0])

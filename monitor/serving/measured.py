@@ -110,10 +110,18 @@ class Meters:
 
     def endpoint(self, endpoint: str, model: str = "", version: str = "") -> Meter:
         """The one meter of these; labels are few, so never a text that a client sent."""
-        return self._endpoints.setdefault((endpoint, model, version), Meter(endpoint, model, version))
+        key = (endpoint, model, version)
+        meter = self._endpoints.get(key)
+        if meter is None:
+            meter = self._endpoints[key] = Meter(endpoint, model, version)
+        return meter
 
     def runs(self, model: str, version: str) -> RunMeter:
-        return self._runs.setdefault((model, version), RunMeter(model, version))
+        key = (model, version)
+        meter = self._runs.get(key)
+        if meter is None:
+            meter = self._runs[key] = RunMeter(model, version)
+        return meter
 
     def also(self, source: Callable[[Tally], None]) -> None:
         """Has `source` add its own numbers to every tally: the tap's, the registry's, the device's. It must be quick and not fail."""

@@ -28,7 +28,7 @@ import psutil
 
 from monitor.serving.grpc.messages import ModelInferRequest
 from tests.bench.serving.fraud_model import FEATURES, NAME, ROW, trained
-from tests.bench.serving.servers import free_port
+from tests.unit.demo_ports import free_port
 
 METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 START_SECONDS: Final = 60

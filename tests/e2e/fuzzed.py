@@ -8,7 +8,6 @@ with a `curl` that shows it again.
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.unit.demo_ports import free_port
 from tests.unit.serving_models import logistic
 
 ROOT = Path(__file__).parents[2]
@@ -81,13 +81,6 @@ def serving(folder: Path) -> Iterator[Fuzzed]:
         finally:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _await_ready(url: str, process: subprocess.Popen[str], stderr: Path) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from monitor.clock import WallClock
 from monitor.events import Stream
 from monitor.log.embedded import EmbeddedLog
+from tests.unit.demo_ports import free_port
 from tests.unit.serving_models import logistic, tensor
 
 START_WITHIN_SECONDS = 60
@@ -111,13 +112,6 @@ def ready(serve: Serve) -> Serve:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return serve
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def answers(serve: Serve) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from monitor.clock import WallClock
 from monitor.events import Stream
 from monitor.log.embedded import EmbeddedLog
+from tests.unit.demo_ports import free_port
 from tests.unit.serving_models import logistic, tensor
 
 WITHIN_SECONDS = 60
@@ -40,7 +40,7 @@ class Server:
 
     def __init__(self, folder: Path, serving: str, model: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         folder.mkdir()
         (folder / "monitor.yaml").write_text(CONFIG.format(serving=serving, port=self.port, model=model))
         self.start()
@@ -197,9 +197,3 @@ def _until_more(codes: Counter[int], code: int, count: int) -> None:
     while codes[code] < before + count:
         assert time.monotonic() < deadline, codes
         time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port

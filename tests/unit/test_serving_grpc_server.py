@@ -11,7 +11,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from monitor.errors import AddressInUse, MonitorError
-from monitor.serving.grpc.port import hold
+from monitor.serving.binding import hold
 from tests.unit.serving_grpc import LARGE, PATIENCE_SECONDS, Running, running
 from tests.unit.serving_models import logistic
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from monitor.clock import Milliseconds
+from monitor.serving.binary import HEADER
 from monitor.serving.cloudevents.events import CloudEvent
 from monitor.serving.exchanges.bodies import Body
 from monitor.serving.row_parameters import parse_time
@@ -22,7 +23,7 @@ EXPLAINER: Final = "explainer"
 """A component whose answers are no predictions."""
 GZIP: Final = b"\x1f\x8b"
 TRACE: Final = "traceparent"
-_JSON_BYTES: Final = "inference-header-content-length"
+_JSON_BYTES: Final = HEADER.lower()
 
 HalfKey = tuple[str, str, str, str]
 """Model, endpoint, component and id."""

@@ -10,14 +10,12 @@ from monitor.serving.cloudevents.events import CloudEvent, events_in
 from monitor.serving.cloudevents.halves import IGNORED, NO_ID, UNKNOWN_MODEL, Half, NoHalf, half_of
 from monitor.serving.cloudevents.pairing import CROWDED_OUT, REPEATED, UNANSWERED, UNASKED, Pairing, Patience, Place
 from monitor.serving.exchanges.identity import id_in
-from monitor.serving.exchanges.reading import Exchange, Reader, SchemaOf, Unread
+from monitor.serving.exchanges.reading import EXCHANGE_BYTES, Exchange, Reader, SchemaOf, Unread
 from monitor.serving.refusals import BadRequest
 
 PAIRED: Final = "paired"
 UNDECODABLE: Final = "undecodable"
 OUTCOMES: Final = (PAIRED, UNDECODABLE, IGNORED, NO_ID, UNKNOWN_MODEL, UNANSWERED, UNASKED, CROWDED_OUT, REPEATED)
-EXCHANGE_BYTES: Final = 1_024
-"""What an exchange holds in memory beside its bodies."""
 
 
 @dataclass(frozen=True, slots=True)

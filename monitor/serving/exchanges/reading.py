@@ -19,6 +19,7 @@ from monitor.serving.entry_config import NO_CONFIG
 from monitor.serving.exchanges.arrays import array_of, scores_of, spec_of
 from monitor.serving.exchanges.bodies import Body, document_in
 from monitor.serving.exchanges.named import Named, answered, asked
+from monitor.serving.ids import row_ids
 from monitor.serving.monitored import link
 from monitor.serving.refusals import BadRequest
 from monitor.serving.row_parameters import NO_PARAMETERS, RowParameters, row_parameters
@@ -28,6 +29,8 @@ from monitor.serving.tensors import Tensor, TensorSpec
 LOOKS_LIMIT: Final = 64
 """Ways that the exchanges of one model may look. Clients choose shapes and servers versions, and memory must not grow with them."""
 VERSION_LENGTH_LIMIT: Final = 128
+EXCHANGE_BYTES: Final = 1_024
+"""What an exchange holds in memory beside its bodies."""
 REMEDY: Final = "name `features` in the configuration as the request's inputs are named or, for one table, in the order of its columns"
 
 _logger = structlog.get_logger(__name__)
@@ -139,11 +142,6 @@ class Unread(NamedTuple):
     def decode(self) -> Sequence[Entry]:
         """Raises `BadRequest`."""
         return (self.reader.read(self.exchange, self.cost),)
-
-
-def row_ids(identity: str, rows: int) -> list[str]:
-    """The ids of an exchange's rows."""
-    return [identity] if rows == 1 else [f"{identity}/{row}" for row in range(rows)]
 
 
 def _outputs(named: Mapping[str, Named], classified: frozenset[object], classes: int) -> dict[TensorSpec, Tensor]:

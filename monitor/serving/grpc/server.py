@@ -4,7 +4,7 @@ from typing import Final
 
 import grpc.aio
 
-from monitor.serving.grpc.port import address_of, hold, in_use, resolve
+from monitor.serving.binding import GRPC, address_of, hold, in_use, resolve
 from monitor.serving.grpc.service import Service
 
 CALLS_LIMIT: Final = 4_096
@@ -35,7 +35,7 @@ class GrpcServer:
     async def start(self, host: str, port: int, *, shared: bool = False) -> int:
         """Serves there, and says which port it is where that was 0. Raises `AddressInUse`.
 
-        `shared`: other processes do the same on this port, which `port.hold` has kept for them until now.
+        `shared`: other processes do the same on this port, which `binding.hold` has kept for them until now.
         """
         address = resolve(host, port)
         if not shared:
@@ -47,7 +47,7 @@ class GrpcServer:
             bound = server.add_insecure_port(address)
         except RuntimeError:
             # It says no more than that; what can be wrong otherwise was found out before.
-            raise in_use(address) from None
+            raise in_use(address, GRPC) from None
         await server.start()
         self._server = server
         return bound

@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from monitor.clock import Clock
+from monitor.serving.binary import HEADER_BYTES
 from monitor.serving.exchanges.bodies import ENCODINGS, NO_ENCODING, Body
 from monitor.serving.exchanges.identity import header_value, id_in
-from monitor.serving.exchanges.reading import Exchange, Reader, Unread
+from monitor.serving.exchanges.reading import EXCHANGE_BYTES, Exchange, Reader, Unread
 from monitor.serving.http import Header, Scope, header
 from monitor.serving.ids import Mint
 from monitor.serving.proxy.connection import AnswerHead
 from monitor.serving.proxy.copying import Allowance, Copy
 
 ID_HEADER: Final = b"x-model-monitor-id"
-EXCHANGE_BYTES: Final = 1_024
-"""What an exchange holds in memory beside its bodies."""
-JSON_BYTES_HEADER: Final = b"inference-header-content-length"
 TOO_LARGE: Final = "too_large"
 ENCODING: Final = "encoding"
 UNTAPPED: Final = (TOO_LARGE, ENCODING)
@@ -115,7 +113,7 @@ def _told_by(headers: list[Header]) -> Body:
     for name, value in headers:
         if name == b"content-encoding":
             encoding = value.strip().lower()
-        elif name == JSON_BYTES_HEADER and value.isdigit() and len(value) < 19:
+        elif name == HEADER_BYTES and value.isdigit() and len(value) < 19:
             json_bytes = int(value)
     return Body(b"", NO_ENCODING if encoding == b"identity" else encoding, json_bytes)
 

@@ -28,6 +28,7 @@ from tests.bench.serving.paced import Paced
 from tests.bench.serving.paced import ask as ask_paced
 from tests.bench.serving.wrk import Load, ask
 from tests.kafka.brokers import Cluster
+from tests.unit.demo_ports import free_port
 
 JSON: Final = {"content-type": "application/json"}
 EMBEDDED: Final = "{kind: embedded, path: data/log.db}"
@@ -79,7 +80,7 @@ def ours(folder: Path, model: Path, label: str, log: str, *, tapped: bool = True
 
     @contextmanager
     def start() -> Iterator[tuple[psutil.Process, int]]:
-        port = servers.free_port()
+        port = free_port()
         config = folder / f"{label}.yaml"
         features = ", ".join(f"f{number}: numeric" for number in range(fraud_model.FEATURES))
         name, spool = fraud_model.NAME if tapped else "another", folder / f"spool of {label}"
@@ -95,7 +96,7 @@ def ours(folder: Path, model: Path, label: str, log: str, *, tapped: bool = True
 def bare(model: Path) -> Server:
     @contextmanager
     def start() -> Iterator[tuple[psutil.Process, int]]:
-        port = servers.free_port()
+        port = free_port()
         command = [sys.executable, str(servers.PEERS / "bare_asgi.py"), str(port)]
         with servers.running(command, port, "/", SERVER_CORE, {**os.environ, "BENCH_MODEL": str(model)}) as process:
             yield process, port

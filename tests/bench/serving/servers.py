@@ -18,6 +18,7 @@ from typing import Final
 import psutil
 
 from tests.bench.serving import fraud_model
+from tests.unit.demo_ports import free_port
 
 PEERS: Final = Path(__file__).parent / "peers"
 START_SECONDS: Final = 90.0
@@ -150,13 +151,6 @@ def processor_seconds(process: psutil.Process) -> float:
         times = each.cpu_times()
         total += times.user + times.system
     return total
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _await(process: subprocess.Popen[bytes], port: int, ready: str, said: Path) -> None:
