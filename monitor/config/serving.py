@@ -167,6 +167,11 @@ class ServingSettings(Section):
         Disagreement.check(self._complaints())
         return self
 
+    @property
+    def has_grpc(self) -> bool:
+        """Whether gRPC is answered: only models are asked by it."""
+        return self.repository is not None and self.grpc_port is not None
+
     def relative_to(self, folder: Path) -> Self:
         """The same with every relative path taken from `folder`."""
         tokens = tuple(token.model_copy(update={"file": folder / token.file}) for token in self.doors.tokens)
