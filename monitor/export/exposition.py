@@ -17,13 +17,12 @@ from prometheus_client.openmetrics import exposition as openmetrics_format
 
 from monitor.export.catalogue import METRICS, Kind, MetricDefinition, Source
 from monitor.export.families import Sample
+from monitor.export.series_text import TEXT_TYPE, series_text
 
-TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _ALTERNATIVES: Final = frozenset({"class", "average"})
 """A series has one of them; every other label is there also when it is empty."""
-_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 _END: Final = b"# EOF\n"
 
 
@@ -80,15 +79,9 @@ class Exposition:
 
 
 def _line(sample: Sample) -> str:
-    metric = sample.metric
-    labels = ",".join(
-        [
-            f'{name}="{value.translate(_ESCAPES)}"'
-            for name, value in zip(metric.labels, sample.labels, strict=True)
-            if value or name not in _ALTERNATIVES
-        ]
-    )
-    return f"{metric.name}{{{labels}}} {sample.value}\n" if labels else f"{metric.name} {sample.value}\n"
+    labels = zip(sample.metric.labels, sample.labels, strict=True)
+    series = series_text(sample.metric.name, [(name, value) for name, value in labels if value or name not in _ALTERNATIVES])
+    return f"{series} {sample.value}\n"
 
 
 def _text_heading(metric: MetricDefinition) -> str:

@@ -7,10 +7,9 @@ straight from the numbers, since prometheus_client needs 9 µs a sample where th
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Protocol
 
-CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
-_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
+from monitor.export.series_text import TEXT_TYPE, series_text
 
 Labels = tuple[str, ...]
 
@@ -56,7 +55,7 @@ def render(numbers: Numbers) -> tuple[bytes, bytes]:
         else:
             lines += [f"{_named(metric.name, metric.labels, labels)} {float(value)!r}" for labels, (value,) in series.items()]
     lines.append("")
-    return "\n".join(lines).encode(), CONTENT_TYPE
+    return "\n".join(lines).encode(), TEXT_TYPE.encode()
 
 
 def as_markdown(metrics: Iterable[Metric]) -> str:
@@ -88,5 +87,4 @@ def _buckets(name: str, labels: Labels, values: Labels, bounds: tuple[float, ...
 @lru_cache(maxsize=16_384)
 def _named(name: str, labels: Labels, values: Labels) -> str:
     """A series as text."""
-    pairs = ",".join(f'{label}="{value.translate(_ESCAPES)}"' for label, value in sorted(zip(labels, values, strict=True)))
-    return f"{name}{{{pairs}}}" if pairs else name
+    return series_text(name, sorted(zip(labels, values, strict=True)))

@@ -24,6 +24,10 @@ EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
 """What a server's metadata says that this codec can do, by Triton's names."""
 
 
+PLATFORM: Final = "onnxruntime_onnx"
+"""What runs the models, by Triton's name for it."""
+
+
 class InputTensor(NamedTuple):
     """An input as gRPC brings it: its elements, or (bytes) the raw little-endian form, BYTES elements after 4-byte lengths each."""
 
@@ -113,7 +117,7 @@ class Codec:
             {
                 "name": self.model,
                 "versions": list(versions),
-                "platform": "onnxruntime_onnx",
+                "platform": PLATFORM,
                 "inputs": [{"name": spec.name, "datatype": spec.datatype, "shape": spec.shape} for spec in self.inputs],
                 "outputs": [{"name": spec.name, "datatype": spec.datatype, "shape": spec.shape} for spec in self.outputs],
             }

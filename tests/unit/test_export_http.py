@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.errors import AddressInUse
-from monitor.export.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Exposition
+from monitor.export.exposition import OPENMETRICS_TYPE, Exposition
 from monitor.export.http import Answers, BadQuery, Door, Limits, UnknownModel
+from monitor.export.series_text import TEXT_TYPE
 
 SHORT = Limits(request_seconds=0.3)
 GENEROUS = Limits()

@@ -18,8 +18,9 @@ from monitor.events import Outcome, Schema, Task
 from monitor.export import catalogue
 from monitor.export.api import readings_json
 from monitor.export.catalogue import METRICS, MetricDefinition
-from monitor.export.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Exposition
+from monitor.export.exposition import OPENMETRICS_TYPE, Exposition
 from monitor.export.families import Replica, Sample, Shown, replica_samples, samples
+from monitor.export.series_text import TEXT_TYPE
 from monitor.quality.drift import DriftScore, FeatureDrift, Method
 from monitor.quality.readings import Freshness, Tick
 from tests.committed import aggregate, commit, flat, tick, watched

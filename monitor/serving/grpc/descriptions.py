@@ -7,10 +7,9 @@ from monitor.serving.batching import Batching
 from monitor.serving.grpc import messages as pb
 from monitor.serving.measured import RunMeter
 from monitor.serving.protocol import EXTENSIONS as CODEC_EXTENSIONS
-from monitor.serving.protocol import Codec
+from monitor.serving.protocol import PLATFORM, Codec
 from monitor.serving.tensors import TensorSpec
 
-PLATFORM: Final = "onnxruntime_onnx"
 EXTENSIONS: Final = (*CODEC_EXTENSIONS, "model_configuration", "statistics")
 """By Triton's names."""
 ROWS_TOLD: Final = Batching().max_rows
