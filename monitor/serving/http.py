@@ -88,6 +88,11 @@ async def respond(send: Send, response: Response) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
+def chunk(body: bytes) -> bytes:
+    """A piece of a chunked body; of nothing, its end."""
+    return b"%x\r\n%b\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+
+
 def header(headers: Iterable[Header], name: bytes) -> bytes | None:
     """The first value of a header; ASGI gives the names in lower case."""
     return next((value for key, value in headers if key == name), None)

@@ -1,6 +1,6 @@
 """From a version on disk to a loaded model: its graph read, its session made and warmed up, linked to the configuration that names it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,12 +9,11 @@ from typing import Final
 import structlog
 
 from monitor.errors import ModelError
-from monitor.events import Schema
 from monitor.serving.batching import Batcher, Batching
 from monitor.serving.entry_config import EntryConfig
 from monitor.serving.measured import Meters
 from monitor.serving.model import Model, load
-from monitor.serving.monitored import Monitored, link
+from monitor.serving.monitored import Monitored, SchemaOf, link
 from monitor.serving.onnx_meaning import Understood, read
 from monitor.serving.output_meaning import OutputMeaning
 from monitor.serving.protocol import Codec
@@ -35,9 +34,6 @@ _REMEDIES: Final = {
     "is not a registered function/op": _CUSTOM,
 }
 """By what the runtime says."""
-
-SchemaOf = Callable[[str, str], Schema | None]
-"""The configured schema of a model and version, or None where `models` does not name it."""
 
 
 @dataclass(frozen=True, slots=True)

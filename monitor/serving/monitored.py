@@ -3,7 +3,7 @@
 Settled once at load from the configured schema, the model's metadata and graph, its warm-up outputs and its `config.yaml`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -17,6 +17,9 @@ from monitor.serving.output_meaning import NOTHING_SAID, OutputMeaning
 from monitor.serving.refusals import BadRequest
 from monitor.serving.scores import ScoreSource, class_named, find_score
 from monitor.serving.tensors import ANY, Tensor, TensorSpec, json_type
+
+SchemaOf = Callable[[str, str], Schema | None]
+"""The configured schema of a model and version, or None where `models` does not name it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Final, Protocol
 
 from monitor.serving.body import Body
-from monitor.serving.http import Disconnected, Event, Header, Scope
+from monitor.serving.http import Disconnected, Event, Header, Scope, chunk
 
 STATUS_LINES: Final = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 JOINED_BYTES: Final = 64 * 1024
@@ -123,5 +123,4 @@ class Turn:
     def _framed(self, data: bytes, more: bool) -> bytes:
         if not self._chunked:
             return data
-        end = b"" if more else b"0\r\n\r\n"
-        return b"%x\r\n%b\r\n%b" % (len(data), data, end) if data else end
+        return (chunk(data) if data else b"") + (b"" if more else chunk(b""))

@@ -10,7 +10,8 @@ from monitor.serving.cloudevents.events import CloudEvent, events_in
 from monitor.serving.cloudevents.halves import IGNORED, NO_ID, UNKNOWN_MODEL, Half, NoHalf, half_of
 from monitor.serving.cloudevents.pairing import CROWDED_OUT, REPEATED, UNANSWERED, UNASKED, Pairing, Patience, Place
 from monitor.serving.exchanges.identity import id_in
-from monitor.serving.exchanges.reading import EXCHANGE_BYTES, Exchange, Reader, SchemaOf, Unread
+from monitor.serving.exchanges.reading import EXCHANGE_BYTES, Exchange, Reader, Unread
+from monitor.serving.monitored import SchemaOf
 from monitor.serving.refusals import BadRequest
 
 PAIRED: Final = "paired"

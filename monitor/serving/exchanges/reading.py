@@ -4,7 +4,7 @@ Which tensor is which feature, score or label follows from the names and shapes 
 metadata; it is settled once for all exchanges that look alike. For the tap's drain thread alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -20,7 +20,7 @@ from monitor.serving.exchanges.arrays import array_of, scores_of, spec_of
 from monitor.serving.exchanges.bodies import Body, document_in
 from monitor.serving.exchanges.named import Named, answered, asked
 from monitor.serving.ids import row_ids
-from monitor.serving.monitored import link
+from monitor.serving.monitored import SchemaOf, link
 from monitor.serving.refusals import BadRequest
 from monitor.serving.row_parameters import NO_PARAMETERS, RowParameters, row_parameters
 from monitor.serving.tap import Entry, Tapped
@@ -34,9 +34,6 @@ EXCHANGE_BYTES: Final = 1_024
 REMEDY: Final = "name `features` in the configuration as the request's inputs are named or, for one table, in the order of its columns"
 
 _logger = structlog.get_logger(__name__)
-
-SchemaOf = Callable[[str, str], Schema | None]
-"""The configured schema of a model and version, or None where `models` does not name it."""
 
 Look = tuple[str, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 """A version, and how inputs and outputs look."""

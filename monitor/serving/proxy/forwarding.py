@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from monitor.serving.http import CLIENT_CLOSED, Disconnected, Header, Receive, Scope, Send, header
+from monitor.serving.http import CLIENT_CLOSED, Disconnected, Header, Receive, Scope, Send, chunk, header
 from monitor.serving.proxy.connection import AnswerHead, UpstreamConnection
 from monitor.serving.proxy.failures import BadGateway, ClientGone, ConnectionFailed, GatewayTimeout, TimedOut
-from monitor.serving.proxy.heads import answer_headers, chunk, request_head
+from monitor.serving.proxy.heads import answer_headers, request_head
 from monitor.serving.proxy.pool import Pool
 from monitor.serving.proxy.tapping import Tapping
 from monitor.serving.proxy.watch import Watch

@@ -53,8 +53,3 @@ def passed_on(headers: Iterable[Header]) -> list[Header]:
         # Without its length a body would be read as another request.
         dropped = HOP_BY_HOP.union(token.strip().lower() for token in b",".join(values).split(b",")) - _NEVER_DROPPED
     return [pair for pair in headers if pair[0] not in dropped]
-
-
-def chunk(body: bytes) -> bytes:
-    """A piece of a chunked body; of nothing, its end."""
-    return b"%x\r\n%b\r\n" % (len(body), body) if body else b"0\r\n\r\n"

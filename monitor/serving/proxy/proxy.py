@@ -11,8 +11,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from monitor.clock import Clock
-from monitor.serving.exchanges.reading import Reader, SchemaOf, Unread
+from monitor.serving.exchanges.reading import Reader, Unread
 from monitor.serving.http import Receive, Scope, Send
+from monitor.serving.monitored import SchemaOf
 from monitor.serving.proxy.copying import Allowance
 from monitor.serving.proxy.forwarding import Forwarder
 from monitor.serving.proxy.pool import Pool
