@@ -2,6 +2,9 @@
 
 What arrives in one tick of the event loop is taken together at its end, what arrives while runs are under way when one of these ends; a
 timer is involved only where `delay_seconds` asks for one. How several are one run, and who is refused for it: `shared_runs`.
+
+The runtime adds up in another order for other numbers of rows: a score may differ in its last bit with the company it had. Whoever needs
+the same bits again sets `max_rows` to 1.
 """
 
 import asyncio
